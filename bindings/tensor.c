@@ -1,0 +1,287 @@
+#include "tensor.h"
+
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+int compiling;
+
+/* --- errors ----------------------------------------------------------------------------------------------------------- */
+
+/* The position of the innermost Lua function that is not part of plumb's library. */
+static void push_user_position(lua_State *L) {
+    lua_Debug info;
+    for (int level = 1; lua_getstack(L, level, &info); level++) {
+        lua_getinfo(L, "Sl", &info);
+        if (info.currentline <= 0 || strstr(info.source, "/lua/plumb/") != NULL) continue;
+        lua_pushfstring(L, "%s:%d: ", info.short_src, info.currentline);
+        return;
+    }
+    luaL_where(L, 1);
+}
+
+int core_error(lua_State *L, const char *format, ...) {
+    va_list arguments;
+    push_user_position(L);
+    va_start(arguments, format);
+    lua_pushvfstring(L, format, arguments);
+    va_end(arguments);
+    lua_concat(L, 2);
+    return lua_error(L);
+}
+
+void core_run(lua_State *L, void (*body)(void *context), void *context) {
+    failure report;
+    if (guard_run(body, context, &report)) return;
+    if (report.kind == ERROR_MEMORY) {
+        lua_gc(L, LUA_GCCOLLECT);
+        plan_clear_cache();
+        if (guard_run(body, context, &report)) return;
+    }
+    core_error(L, "%s", report.message);
+}
+
+/* --- userdata ---------------------------------------------------------------------------------------------------------- */
+
+/* Lua sees a tensor as a few bytes. Its collector is told of what the core has taken in the meantime, so that
+ * unreachable tensors do not pile up. */
+static void pace_collector(lua_State *L) {
+    static size_t told;
+    size_t requested = memory_status().requested;
+    if (requested - told < 1 << 20) return;
+    lua_gc(L, LUA_GCSTEP, (int)((requested - told) >> 10 > 1 << 20 ? 1 << 20 : (requested - told) >> 10));
+    told = requested;
+}
+
+node **tensor_push_slot(lua_State *L) {
+    pace_collector(L);
+    node **slot = lua_newuserdatauv(L, sizeof *slot, 0);
+    *slot = NULL;
+    luaL_setmetatable(L, TENSOR);
+    return slot;
+}
+
+typedef struct {
+    node **nodes;
+    int count;
+} evaluation;
+
+static void evaluate_body(void *context) {
+    evaluation *e = context;
+    evaluate(e->nodes, e->count);
+}
+
+/* A running sum in a user's loop is computed along the way instead of growing without end, and so is a graph that
+ * holds much memory. */
+enum { MAX_PENDING_DEPTH = 1000 };
+static const size_t MAX_PENDING_BYTES = (size_t)512 << 20;
+
+void tensor_filled(lua_State *L, node **slot) {
+    static size_t live_then;
+    node *n = *slot;
+    size_t live = memory_status().live;
+    n->exposed = true;
+    if (live < live_then) live_then = live;
+    if (compiling > 0 || node_has_value(n)) return;
+    if (n->depth < MAX_PENDING_DEPTH && live - live_then < MAX_PENDING_BYTES) return;
+    core_run(L, evaluate_body, &(evaluation){slot, 1});
+    live_then = memory_status().live;
+}
+
+node *tensor_test(lua_State *L, int index) {
+    node **slot = luaL_testudata(L, index, TENSOR);
+    return slot != NULL ? *slot : NULL;
+}
+
+node *tensor_check(lua_State *L, int index) {
+    node *n = tensor_test(L, index);
+    if (n == NULL) luaL_typeerror(L, index, "tensor");
+    return n;
+}
+
+const array *tensor_value(lua_State *L, int index) {
+    tensor_check(L, index);
+    node **slot = lua_touserdata(L, index);
+    if (!node_has_value(*slot)) core_run(L, evaluate_body, &(evaluation){slot, 1});
+    return &(*slot)->value;
+}
+
+typedef struct {
+    node **slot;
+    dtype type;
+    shape shape;
+} allocation;
+
+static void allocate_body(void *context) {
+    allocation *a = context;
+    *a->slot = node_retain(node_constant(array_allocate(a->type, a->shape)));
+}
+
+array *tensor_new(lua_State *L, dtype type, shape s) {
+    node **slot = tensor_push_slot(L);
+    core_run(L, allocate_body, &(allocation){slot, type, s});
+    return &(*slot)->value;
+}
+
+static int tensor_collect(lua_State *L) {
+    node **slot = luaL_checkudata(L, 1, TENSOR);
+    node_release(*slot);
+    *slot = NULL;
+    return 0;
+}
+
+/* --- arguments ----------------------------------------------------------------------------------------------------------- */
+
+static int64_t check_size(lua_State *L, int index) {
+    int is_integer;
+    lua_Integer size = lua_tointegerx(L, index, &is_integer);
+    if (!is_integer) core_error(L, "a shape is made of integers, not %s", luaL_tolstring(L, index, NULL));
+    return size;
+}
+
+shape check_shape(lua_State *L, int index) {
+    shape s = {.rank = 0};
+    bool table = lua_istable(L, index);
+    lua_Integer count = table ? (lua_Integer)lua_rawlen(L, index) : lua_gettop(L) - index + 1;
+    if (count > MAX_RANK) core_error(L, "a tensor has at most %d axes, not %I", MAX_RANK, (LUAI_UACINT)count);
+    for (int axis = 0; axis < count; axis++) {
+        if (table) lua_rawgeti(L, index, axis + 1);
+        s.size[s.rank++] = check_size(L, table ? -1 : index + axis);
+        if (table) lua_pop(L, 1);
+    }
+    return s;
+}
+
+dtype check_dtype(lua_State *L, int index) {
+    dtype type;
+    const char *name = luaL_checkstring(L, index);
+    if (!dtype_parse(name, &type))
+        core_error(L, "there is no dtype '%s' (float32, float64, int64 and uint8 are)", name);
+    return type;
+}
+
+/* --- looking at tensors -------------------------------------------------------------------------------------------------- */
+
+/* t:shape() -> {3, 4} */
+static int tensor_shape(lua_State *L) {
+    const node *n = tensor_check(L, 1);
+    lua_createtable(L, n->shape.rank, 0);
+    for (int axis = 0; axis < n->shape.rank; axis++) {
+        lua_pushinteger(L, n->shape.size[axis]);
+        lua_rawseti(L, -2, axis + 1);
+    }
+    return 1;
+}
+
+/* t:size(axis) -> 4 */
+static int tensor_size(lua_State *L) {
+    const node *n = tensor_check(L, 1);
+    lua_Integer axis = luaL_checkinteger(L, 2);
+    if (axis < 0) axis += n->shape.rank + 1;
+    if (axis < 1 || axis > n->shape.rank)
+        return core_error(L, "size: axis %I is not one of the %d axes of shape %s", (LUAI_UACINT)luaL_checkinteger(L, 2),
+                          n->shape.rank, shape_format(n->shape).text);
+    lua_pushinteger(L, n->shape.size[axis - 1]);
+    return 1;
+}
+
+static int tensor_length(lua_State *L) {
+    const node *n = tensor_check(L, 1);
+    if (n->shape.rank == 0) return core_error(L, "a single number has no length");
+    lua_pushinteger(L, n->shape.size[0]);
+    return 1;
+}
+
+static int tensor_rank(lua_State *L) {
+    lua_pushinteger(L, tensor_check(L, 1)->shape.rank);
+    return 1;
+}
+
+static int64_t elements_of(const node *n) {
+    int64_t count = 1;
+    for (int axis = 0; axis < n->shape.rank; axis++) count *= n->shape.size[axis];
+    return count;
+}
+
+static int tensor_numel(lua_State *L) {
+    lua_pushinteger(L, elements_of(tensor_check(L, 1)));
+    return 1;
+}
+
+static int tensor_dtype(lua_State *L) {
+    lua_pushstring(L, dtype_name(tensor_check(L, 1)->type));
+    return 1;
+}
+
+static void push_element(lua_State *L, const array *a, int64_t element) {
+    if (dtype_is_float(a->type)) lua_pushnumber(L, array_number(a, element));
+    else lua_pushinteger(L, array_integer(a, element));
+}
+
+static int tensor_item(lua_State *L) {
+    const node *n = tensor_check(L, 1);
+    if (elements_of(n) != 1)
+        return core_error(L, "item: a tensor of shape %s is not a single number", shape_format(n->shape).text);
+    push_element(L, tensor_value(L, 1), 0);
+    return 1;
+}
+
+/* Pushes the elements from *element on that fill the axes from `axis` on, as nested lists. */
+static void push_nested(lua_State *L, const array *a, int axis, int64_t *element) {
+    if (axis == a->shape.rank) {
+        push_element(L, a, (*element)++);
+        return;
+    }
+    luaL_checkstack(L, 3, NULL);
+    lua_createtable(L, a->shape.size[axis] < INT32_MAX ? (int)a->shape.size[axis] : 0, 0);
+    for (int64_t i = 1; i <= a->shape.size[axis]; i++) {
+        push_nested(L, a, axis + 1, element);
+        lua_rawseti(L, -2, i);
+    }
+}
+
+static int tensor_tolist(lua_State *L) {
+    int64_t element = 0;
+    push_nested(L, tensor_value(L, 1), 0, &element);
+    return 1;
+}
+
+static int tensor_evaluate(lua_State *L) {
+    tensor_value(L, 1);
+    lua_settop(L, 1);
+    return 1;
+}
+
+static int tensor_is(lua_State *L) {
+    luaL_checkany(L, 1);
+    lua_pushboolean(L, tensor_test(L, 1) != NULL);
+    return 1;
+}
+
+/* evaluate(a, b, ...): computes all of them in one run. */
+static int evaluate_all(lua_State *L) {
+    int count = lua_gettop(L);
+    node **nodes = lua_newuserdatauv(L, (size_t)count * sizeof *nodes + 1, 0);
+    for (int i = 0; i < count; i++) nodes[i] = tensor_check(L, i + 1);
+    core_run(L, evaluate_body, &(evaluation){nodes, count});
+    lua_settop(L, count);
+    return count;
+}
+
+void tensor_register(lua_State *L) {
+    static const luaL_Reg meta[] = {{"__gc", tensor_collect}, {"__len", tensor_length}, {NULL, NULL}};
+    static const luaL_Reg methods[] = {{"shape", tensor_shape}, {"size", tensor_size}, {"dim", tensor_rank},
+                                       {"numel", tensor_numel}, {"dtype", tensor_dtype}, {"item", tensor_item},
+                                       {"tolist", tensor_tolist}, {"evaluate", tensor_evaluate}, {NULL, NULL}};
+    luaL_newmetatable(L, TENSOR);
+    luaL_setfuncs(L, meta, 0);
+    luaL_newlib(L, methods);
+    lua_pushvalue(L, -1);
+    lua_setfield(L, -4, "methods");
+    lua_setfield(L, -2, "methods");
+    lua_setfield(L, -2, "Tensor");
+    lua_pushcfunction(L, tensor_is);
+    lua_setfield(L, -2, "is_tensor");
+    lua_pushcfunction(L, evaluate_all);
+    lua_setfield(L, -2, "evaluate");
+}

@@ -1,0 +1,502 @@
+/* Transforms: functions of functions. `grad` runs a Lua function on traced tensors and sweeps its graph backward;
+ * `compile` runs it once on arguments without values, plans the graph, and from then on runs the plan.
+ * lua/plumb/transform.lua has the names that users call. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "tensor.h"
+
+#define VARIABLE "plumb.Variable"
+#define COMPILED "plumb.Compiled"
+#define CLEANUP "plumb.Cleanup"
+
+/* --- grad ---------------------------------------------------------------------------------------------------------------- */
+
+enum { MAX_GRADIENTS = 16, FIRST_ARGUMENT = 4 };
+
+/* What must be undone when a traced or compiled function ends, also by an error: a to-be-closed value on the stack. */
+typedef struct {
+    int level; /* of the trace to end */
+    bool compiling;
+} cleanup;
+
+static cleanup *push_cleanup(lua_State *L) {
+    cleanup *c = lua_newuserdatauv(L, sizeof *c, 0);
+    *c = (cleanup){0, false};
+    luaL_setmetatable(L, CLEANUP);
+    lua_toclose(L, -1);
+    return c;
+}
+
+static int cleanup_close(lua_State *L) {
+    cleanup *c = luaL_checkudata(L, 1, CLEANUP);
+    if (c->level > 0) trace_end(c->level);
+    if (c->compiling) compiling--;
+    *c = (cleanup){0, false};
+    return 0;
+}
+
+typedef struct {
+    int count;
+    node *arguments[MAX_GRADIENTS];
+    node **slots[MAX_GRADIENTS]; /* the traced copies of the arguments */
+    node *result, *seed;
+    node **out[MAX_GRADIENTS];   /* the gradients */
+    cleanup *cleanup;
+} gradient;
+
+static void begin_body(void *context) {
+    gradient *g = context;
+    if (g->cleanup->level == 0) g->cleanup->level = trace_begin();
+    for (int i = 0; i < g->count; i++) {
+        node *traced = op_identity(g->arguments[i]);
+        trace_argument(traced, g->cleanup->level);
+        if (*g->slots[i] == NULL) *g->slots[i] = node_retain(traced);
+    }
+}
+
+static void sweep_body(void *context) {
+    gradient *g = context;
+    node *traced[MAX_GRADIENTS], *gradients[MAX_GRADIENTS];
+    for (int i = 0; i < g->count; i++) traced[i] = *g->slots[i];
+    grad_sweep(g->result, g->seed, g->count, traced, gradients);
+    for (int i = 0; i < g->count; i++)
+        if (*g->out[i] == NULL) *g->out[i] = node_retain(gradients[i]);
+}
+
+static void evaluate_results(void *context) {
+    gradient *g = context;
+    node *nodes[MAX_GRADIENTS + 1] = {g->result};
+    for (int i = 0; i < g->count; i++) nodes[i + 1] = *g->out[i];
+    evaluate(nodes, g->count + 1);
+}
+
+/* The arguments of f are evaluated before it is traced, so that a loop's steps do not pile up in one graph. */
+static void evaluate_arguments(void *context) {
+    gradient *g = context;
+    evaluate(g->arguments, g->count);
+}
+
+static void read_gradient_arguments(lua_State *L, gradient *g, int arguments) {
+    if (g->count < 1 || g->count > MAX_GRADIENTS || g->count > arguments)
+        core_error(L, "grad: the function is differentiated by its first %d arguments, but %d were given", g->count,
+                   arguments);
+    for (int i = 0; i < g->count; i++) {
+        g->arguments[i] = tensor_test(L, FIRST_ARGUMENT + i);
+        if (g->arguments[i] == NULL || !dtype_is_float(g->arguments[i]->type))
+            core_error(L, "grad: argument %d must be a float32 or float64 tensor, not %s", i + 1,
+                       g->arguments[i] == NULL ? luaL_typename(L, FIRST_ARGUMENT + i) : dtype_name(g->arguments[i]->type));
+    }
+}
+
+/* value_and_grad(f, count, seed or nil, x1, x2, ...) -> f(x1, x2, ...), then the gradients of its first result by
+ * x1 .. xcount. With a seed: the gradients of the sum of seed * result. */
+static int value_and_grad(lua_State *L) {
+    gradient g = {.count = (int)luaL_checkinteger(L, 2), .seed = tensor_test(L, 3)};
+    int arguments = lua_gettop(L) - FIRST_ARGUMENT + 1;
+    bool eager = trace_level() == 0 && compiling == 0;
+    read_gradient_arguments(L, &g, arguments);
+    if (eager) core_run(L, evaluate_arguments, &g);
+    luaL_checkstack(L, arguments + g.count + 8, NULL);
+    lua_createtable(L, g.count, 0); /* keeps the traced tensors, whatever f does with its arguments */
+    int anchor = lua_gettop(L);
+    for (int i = 0; i < g.count; i++) {
+        g.slots[i] = tensor_push_slot(L);
+        lua_rawseti(L, anchor, i + 1);
+    }
+    g.cleanup = push_cleanup(L);
+    int first = lua_gettop(L) + 1;
+    core_run(L, begin_body, &g);
+    lua_pushvalue(L, 1);
+    for (int i = 0; i < g.count; i++) lua_rawgeti(L, anchor, i + 1);
+    for (int i = g.count; i < arguments; i++) lua_pushvalue(L, FIRST_ARGUMENT + i);
+    lua_call(L, arguments, LUA_MULTRET);
+    int results = lua_gettop(L) - first + 1;
+    g.result = results > 0 ? tensor_test(L, first) : NULL;
+    if (g.result == NULL)
+        return core_error(L, "grad: the function must return a tensor first, not %s",
+                          results > 0 ? luaL_typename(L, first) : "nothing");
+    luaL_checkstack(L, g.count + 2, NULL);
+    for (int i = 0; i < g.count; i++) g.out[i] = tensor_push_slot(L);
+    core_run(L, sweep_body, &g);
+    if (eager) core_run(L, evaluate_results, &g);
+    for (int i = 0; i < g.count; i++) (*g.out[i])->exposed = true;
+    return results + g.count;
+}
+
+/* --- variables -------------------------------------------------------------------------------------------------------------
+ * A variable holds a tensor that changes from step to step. Since nothing else refers to its array, a compiled step may
+ * write the new value over the old; a tensor that was taken out of it keeps the old array alive and unchanged. */
+
+static node **variable_check(lua_State *L, int index) { return luaL_checkudata(L, index, VARIABLE); }
+
+static int variable_new(lua_State *L) {
+    tensor_value(L, 1);
+    node **slot = lua_newuserdatauv(L, sizeof *slot, 0);
+    *slot = NULL;
+    luaL_setmetatable(L, VARIABLE);
+    *slot = node_retain(tensor_check(L, 1));
+    return 1;
+}
+
+static int variable_get(lua_State *L) {
+    node **variable = variable_check(L, 1), **slot = tensor_push_slot(L);
+    *slot = node_retain(*variable);
+    return 1;
+}
+
+static int variable_set(lua_State *L) {
+    node **variable = variable_check(L, 1);
+    const node *n = tensor_check(L, 2);
+    if (n->type != (*variable)->type || !shape_equal(n->shape, (*variable)->shape))
+        return core_error(L, "a variable of %s and shape %s cannot become %s of shape %s", dtype_name((*variable)->type),
+                          shape_format((*variable)->shape).text, dtype_name(n->type), shape_format(n->shape).text);
+    tensor_value(L, 2);
+    node *old = *variable;
+    *variable = node_retain(tensor_check(L, 2));
+    node_release(old);
+    return 0;
+}
+
+static int variable_collect(lua_State *L) {
+    node **variable = variable_check(L, 1);
+    node_release(*variable);
+    *variable = NULL;
+    return 0;
+}
+
+/* --- compile ---------------------------------------------------------------------------------------------------------------- */
+
+enum { MAX_COMPILED_ARGUMENTS = 32, MAX_COMPILED_RESULTS = 64, MAX_VARIANTS = 16, COMPILED_FUNCTION = 1 };
+
+typedef struct {
+    bool number, variable;
+    dtype type;
+    shape shape;
+    int64_t strides[MAX_RANK];
+} signature_entry;
+
+/* One plan, for one kind of arguments. */
+typedef struct variant {
+    size_t references;
+    struct variant *next;
+    int argument_count, result_count, variable_count, leaf_count;
+    signature_entry signature[MAX_COMPILED_ARGUMENTS];
+    plan *plan;
+    array *leaves;       /* [leaf_count]: captured ones are owned, those of arguments filled in at each call */
+    int *leaf_arguments; /* [leaf_count]: the argument, or -1 for a captured tensor */
+} variant;
+
+typedef struct {
+    variant *first;
+} compiled;
+
+static void variant_release(void *object) {
+    variant *v = object;
+    if (--v->references > 0) return;
+    for (int k = 0; v->leaves != NULL && v->leaf_arguments != NULL && k < v->leaf_count; k++)
+        if (v->leaf_arguments[k] < 0) array_release(&v->leaves[k]);
+    memory_release(v->leaves, (size_t)v->leaf_count * sizeof *v->leaves);
+    memory_release(v->leaf_arguments, (size_t)v->leaf_count * sizeof *v->leaf_arguments);
+    plan_release(v->plan);
+    memory_release(v, sizeof *v);
+}
+
+static int compiled_collect(lua_State *L) {
+    compiled *c = luaL_checkudata(L, 1, COMPILED);
+    while (c->first != NULL) {
+        variant *v = c->first;
+        c->first = v->next;
+        variant_release(v);
+    }
+    return 0;
+}
+
+static int compiled_new(lua_State *L) {
+    luaL_checktype(L, 1, LUA_TFUNCTION);
+    compiled *c = lua_newuserdatauv(L, sizeof *c, 1);
+    c->first = NULL;
+    luaL_setmetatable(L, COMPILED);
+    lua_pushvalue(L, 1);
+    lua_setiuservalue(L, -2, COMPILED_FUNCTION);
+    return 1;
+}
+
+/* The arguments of one call, evaluated: the arrays belong to what is on the Lua stack. */
+typedef struct {
+    int count, variable_count;
+    signature_entry signature[MAX_COMPILED_ARGUMENTS];
+    node **handles[MAX_COMPILED_ARGUMENTS];
+    double numbers[MAX_COMPILED_ARGUMENTS];
+} call_arguments;
+
+static void read_call(lua_State *L, call_arguments *c) {
+    c->count = lua_gettop(L) - 1;
+    c->variable_count = 0;
+    if (c->count > MAX_COMPILED_ARGUMENTS)
+        core_error(L, "compile: a compiled function takes at most %d arguments, not %d", MAX_COMPILED_ARGUMENTS, c->count);
+    for (int i = 0; i < c->count; i++) {
+        signature_entry *entry = &c->signature[i];
+        int index = i + 2;
+        *entry = (signature_entry){.number = lua_type(L, index) == LUA_TNUMBER, .type = FLOAT64};
+        c->handles[i] = NULL;
+        if (entry->number) {
+            c->numbers[i] = lua_tonumber(L, index);
+            continue;
+        }
+        c->handles[i] = luaL_testudata(L, index, VARIABLE);
+        entry->variable = c->handles[i] != NULL;
+        for (int other = 0; entry->variable && other < i; other++)
+            if (c->handles[other] == c->handles[i])
+                core_error(L, "compile: arguments %d and %d are the same variable", other + 1, i + 1);
+        c->variable_count += entry->variable;
+        if (!entry->variable && tensor_test(L, index) == NULL)
+            core_error(L, "compile: argument %d of a compiled function must be a tensor, a number or a variable, not %s",
+                       i + 1, luaL_typename(L, index));
+        if (!entry->variable) {
+            tensor_value(L, index);
+            c->handles[i] = lua_touserdata(L, index);
+        }
+        const array *value = &(*c->handles[i])->value;
+        entry->type = value->type;
+        entry->shape = value->shape;
+        memcpy(entry->strides, value->strides, sizeof entry->strides);
+    }
+}
+
+static bool same_signature(const variant *v, const call_arguments *c) {
+    if (v->argument_count != c->count) return false;
+    for (int i = 0; i < c->count; i++) {
+        const signature_entry *a = &v->signature[i], *b = &c->signature[i];
+        if (a->number != b->number || a->variable != b->variable || a->type != b->type || !shape_equal(a->shape, b->shape))
+            return false;
+        if (memcmp(a->strides, b->strides, (size_t)a->shape.rank * sizeof a->strides[0]) != 0) return false;
+    }
+    return true;
+}
+
+typedef struct {
+    const call_arguments *call;
+    node **argument_slots[MAX_COMPILED_ARGUMENTS];
+    node *results[MAX_COMPILED_RESULTS];
+    int result_count;
+    variant *made;
+} tracing;
+
+static void arguments_body(void *context) {
+    tracing *t = context;
+    for (int i = 0; i < t->call->count; i++) {
+        const signature_entry *entry = &t->call->signature[i];
+        node *n = op_argument(entry->type, entry->shape, entry->strides);
+        n->weak = entry->number;
+        *t->argument_slots[i] = node_retain(n);
+    }
+}
+
+static int argument_number(const tracing *t, const node *n) {
+    for (int i = 0; i < t->call->count; i++)
+        if (*t->argument_slots[i] == n) return i;
+    return -1;
+}
+
+static void plan_body(void *context) {
+    tracing *t = context;
+    node_list *order = node_list_new();
+    int donors[MAX_COMPILED_RESULTS], leaf_count = 0, variable = 0;
+    node_sort(order, t->results, t->result_count, false);
+    for (int k = 0; k < order->count; k++) leaf_count += node_is_leaf(order->nodes[k]);
+    for (int o = 0; o < t->result_count; o++) donors[o] = -1;
+    scope_reserve();
+    variant *v = memory_allocate(sizeof *v, "a compiled function");
+    *v = (variant){.references = 1, .argument_count = t->call->count, .result_count = t->result_count, .leaf_count = leaf_count,
+                   .variable_count = t->call->variable_count};
+    scope_add(v, variant_release);
+    memcpy(v->signature, t->call->signature, sizeof v->signature);
+    v->leaves = memory_allocate((size_t)leaf_count * sizeof *v->leaves, "a compiled function");
+    int *leaf_arguments = memory_allocate((size_t)leaf_count * sizeof *leaf_arguments, "a compiled function");
+    for (int k = 0, leaf = 0; k < order->count; k++) {
+        if (!node_is_leaf(order->nodes[k])) continue;
+        leaf_arguments[leaf] = argument_number(t, order->nodes[k]);
+        if (leaf_arguments[leaf] < 0) v->leaves[leaf] = array_retain(order->nodes[k]->value);
+        leaf++;
+    }
+    v->leaf_arguments = leaf_arguments;
+    for (int i = 0; i < t->call->count; i++) { /* the k-th variable's new value may take the place of its old one */
+        if (!t->call->signature[i].variable) continue;
+        for (int leaf = 0; leaf < leaf_count; leaf++)
+            if (leaf_arguments[leaf] == i) donors[variable] = leaf;
+        variable++;
+    }
+    v->plan = plan_retain(plan_build(order, t->results, t->result_count, donors));
+    t->made = v;
+    v->references++; /* the scope gives its own back */
+}
+
+static void check_results(lua_State *L, tracing *t, int first) {
+    t->result_count = lua_gettop(L) - first + 1;
+    if (t->result_count < t->call->variable_count)
+        core_error(L, "compile: the function returned %d values, but it must first return a new value for each of its %d variables",
+                   t->result_count, t->call->variable_count);
+    if (t->result_count > MAX_COMPILED_RESULTS)
+        core_error(L, "compile: at most %d results, not %d", MAX_COMPILED_RESULTS, t->result_count);
+    for (int o = 0, i = -1; o < t->result_count; o++) {
+        t->results[o] = tensor_test(L, first + o);
+        if (t->results[o] == NULL)
+            core_error(L, "compile: result %d is %s; a compiled function returns tensors", o + 1, luaL_typename(L, first + o));
+        if (o >= t->call->variable_count) continue;
+        do i++;
+        while (!t->call->signature[i].variable);
+        if (t->results[o]->type != t->call->signature[i].type || !shape_equal(t->results[o]->shape, t->call->signature[i].shape))
+            core_error(L, "compile: result %d (%s of shape %s) is the new value of argument %d (%s of shape %s)", o + 1,
+                       dtype_name(t->results[o]->type), shape_format(t->results[o]->shape).text, i + 1,
+                       dtype_name(t->call->signature[i].type), shape_format(t->call->signature[i].shape).text);
+    }
+}
+
+/* Runs the Lua function once, on arguments without values, and adds the plan of what it returns. */
+static variant *add_variant(lua_State *L, compiled *c, const call_arguments *call) {
+    tracing t = {.call = call};
+    int top = lua_gettop(L);
+    luaL_checkstack(L, 2 * call->count + 8, NULL);
+    for (int i = 0; i < call->count; i++) t.argument_slots[i] = tensor_push_slot(L);
+    core_run(L, arguments_body, &t);
+    push_cleanup(L)->compiling = true;
+    compiling++;
+    int first = lua_gettop(L) + 1;
+    lua_getiuservalue(L, 1, COMPILED_FUNCTION);
+    for (int i = 0; i < call->count; i++) lua_pushvalue(L, top + 1 + i);
+    lua_call(L, call->count, LUA_MULTRET);
+    check_results(L, &t, first);
+    core_run(L, plan_body, &t);
+    t.made->next = c->first;
+    c->first = t.made;
+    lua_settop(L, top);
+    return t.made;
+}
+
+static variant *find_variant(lua_State *L, compiled *c, const call_arguments *call) {
+    int count = 0;
+    for (variant **link = &c->first, *v; (v = *link) != NULL; link = &v->next) {
+        if (same_signature(v, call)) { /* the last one used comes first */
+            *link = v->next;
+            v->next = c->first;
+            return c->first = v;
+        }
+        if (++count < MAX_VARIANTS || v->next != NULL) continue;
+        *link = NULL;
+        variant_release(v);
+        break;
+    }
+    return add_variant(L, c, call);
+}
+
+/* --- calling what was compiled ------------------------------------------------------------------------------------------------ */
+
+typedef struct {
+    variant *variant;
+    const call_arguments *call;
+    node **slots[MAX_COMPILED_RESULTS];
+} running;
+
+static void run_body(void *context) {
+    running *r = context;
+    variant *v = r->variant;
+    array results[MAX_COMPILED_RESULTS];
+    node *nodes[MAX_COMPILED_RESULTS];
+    for (int k = 0; k < v->leaf_count; k++) {
+        int from = v->leaf_arguments[k];
+        if (from < 0) continue;
+        if (!r->call->signature[from].number) {
+            v->leaves[k] = (*r->call->handles[from])->value;
+            continue;
+        }
+        v->leaves[k] = array_allocate(FLOAT64, (shape){.rank = 0});
+        *(double *)array_data(&v->leaves[k]) = r->call->numbers[from];
+        node_constant(v->leaves[k]); /* in the scope, until the run is over */
+    }
+    for (int o = 0; o < v->result_count; o++) nodes[o] = node_constant((array){.storage = NULL});
+    plan_run(v->plan, v->leaves, results);
+    for (int o = 0; o < v->result_count; o++) {
+        nodes[o]->value = results[o];
+        nodes[o]->type = results[o].type;
+        nodes[o]->shape = results[o].shape;
+        *r->slots[o] = node_retain(nodes[o]);
+    }
+}
+
+/* Inside a gradient or another compilation the function itself is called: its graph becomes part of the larger one. */
+static int call_plainly(lua_State *L) {
+    int count = lua_gettop(L) - 1;
+    lua_getiuservalue(L, 1, COMPILED_FUNCTION);
+    lua_replace(L, 1);
+    for (int i = 2; i <= count + 1; i++)
+        if (luaL_testudata(L, i, VARIABLE) != NULL)
+            return core_error(L, "compile: a compiled function with variables cannot be called inside grad or compile");
+    lua_call(L, count, LUA_MULTRET);
+    return lua_gettop(L);
+}
+
+static int compiled_call(lua_State *L) {
+    compiled *c = luaL_checkudata(L, 1, COMPILED);
+    call_arguments call;
+    running r = {.call = &call};
+    if (compiling > 0 || trace_level() > 0) return call_plainly(L);
+    read_call(L, &call);
+    r.variant = find_variant(L, c, &call);
+    int result_count = r.variant->result_count, variables = call.variable_count;
+    node *updates[MAX_COMPILED_ARGUMENTS] = {NULL};
+    luaL_checkstack(L, result_count + 2, NULL);
+    for (int o = 0; o < result_count; o++) r.slots[o] = tensor_push_slot(L);
+    core_run(L, run_body, &r);
+    for (int i = 0, o = 0; i < call.count; i++) {
+        if (!call.signature[i].variable) continue;
+        updates[o] = *call.handles[i];
+        *call.handles[i] = *r.slots[o];
+        *r.slots[o] = updates[o];
+        o++;
+    }
+    for (int o = 0; o < variables; o++) { /* the old values go now, not when Lua collects */
+        node_release(*r.slots[o]);
+        *r.slots[o] = NULL;
+    }
+    return result_count - variables;
+}
+
+/* How each variant of a compiled function runs, as text. */
+static int compiled_describe(lua_State *L) {
+    const compiled *c = luaL_checkudata(L, 1, COMPILED);
+    luaL_Buffer text;
+    luaL_buffinit(L, &text);
+    for (const variant *v = c->first; v != NULL; v = v->next) {
+        char *description = plan_describe(v->plan);
+        if (description != NULL) luaL_addstring(&text, description);
+        free(description);
+    }
+    luaL_pushresult(&text);
+    return 1;
+}
+
+static void new_class(lua_State *L, const char *name, const luaL_Reg *methods, lua_CFunction collect, lua_CFunction call) {
+    luaL_newmetatable(L, name);
+    lua_newtable(L);
+    luaL_setfuncs(L, methods, 0);
+    lua_setfield(L, -2, "__index");
+    lua_pushcfunction(L, collect);
+    lua_setfield(L, -2, "__gc");
+    if (call != NULL) lua_pushcfunction(L, call), lua_setfield(L, -2, "__call");
+    lua_pop(L, 1);
+}
+
+void transform_register(lua_State *L) {
+    static const luaL_Reg functions[] = {{"value_and_grad", value_and_grad}, {"variable", variable_new},
+                                         {"compile", compiled_new}, {NULL, NULL}};
+    static const luaL_Reg variable_methods[] = {{"get", variable_get}, {"set", variable_set}, {NULL, NULL}};
+    static const luaL_Reg compiled_methods[] = {{"describe", compiled_describe}, {NULL, NULL}};
+    luaL_setfuncs(L, functions, 0);
+    new_class(L, VARIABLE, variable_methods, variable_collect, NULL);
+    new_class(L, COMPILED, compiled_methods, compiled_collect, compiled_call);
+    luaL_newmetatable(L, CLEANUP);
+    lua_pushcfunction(L, cleanup_close);
+    lua_setfield(L, -2, "__close");
+    lua_pop(L, 1);
+}

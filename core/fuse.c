@@ -1,0 +1,124 @@
+#include "fuse.h"
+
+#include <string.h>
+
+#include "pool.h"
+
+static _Thread_local char registers[FUSED_MAX_REGISTERS][FUSED_BLOCK_BYTES] __attribute__((aligned(64)));
+
+/* The number of trailing elements that repeat along all axes before them: 1 for a number, the row's length for a row
+ * repeated over a matrix; 0 where the layout is neither. */
+static int64_t period_of(const operand *a) {
+    int64_t period = 1;
+    int axis = a->shape.rank - 1;
+    for (; axis >= 0 && (a->shape.size[axis] == 1 || a->strides[axis] == period); axis--) period *= a->shape.size[axis];
+    for (; axis >= 0; axis--)
+        if (a->shape.size[axis] != 1 && a->strides[axis] != 0) return 0;
+    return period;
+}
+
+void fused_choose_loads(fused *f, const operand *operands) {
+    int64_t whole = FUSED_BLOCK_BYTES / (int64_t)dtype_bytes(f->type), period = 1;
+    for (int i = 0; i < f->operand_count; i++) {
+        int64_t own = period_of(&operands[i]);
+        if (operand_is_contiguous(&operands[i])) f->loads[i] = LOAD_DIRECT;
+        else if (own == 1 || (own > 0 && own <= whole / 2 && (period == 1 || period == own))) {
+            f->loads[i] = LOAD_ONCE;
+            if (own > 1) period = own;
+        } else f->loads[i] = LOAD_GENERAL;
+    }
+    f->block = whole / period * period;
+}
+
+/* Elements begin .. begin + count - 1, in row-major order, of a strided operand. */
+#define GATHER_ROW(T)                                                                          \
+    for (int64_t i = 0; i < run; i++) ((T *)(void *)out)[i] = ((const T *)(const void *)in)[i * stride]
+
+static void load_general(const operand *a, int64_t begin, int64_t count, char *out) {
+    int64_t index[MAX_RANK], rest = begin, bytes = (int64_t)dtype_bytes(a->type);
+    int inner = a->shape.rank - 1;
+    const char *row = a->data;
+    for (int axis = inner; axis >= 0; axis--) {
+        index[axis] = rest % a->shape.size[axis];
+        rest /= a->shape.size[axis];
+        row += index[axis] * a->strides[axis] * bytes;
+    }
+    for (;;) {
+        int64_t run = a->shape.size[inner] - index[inner], stride = a->strides[inner];
+        const char *in = row;
+        if (run > count) run = count;
+        if (stride == 1) memcpy(out, in, (size_t)(run * bytes));
+        else if (bytes == 4) GATHER_ROW(uint32_t);
+        else GATHER_ROW(uint64_t);
+        count -= run;
+        if (count == 0) return;
+        out += run * bytes;
+        row -= index[inner] * stride * bytes;
+        index[inner] = 0;
+        int axis = inner - 1;
+        while (++index[axis] == a->shape.size[axis]) {
+            row -= (a->shape.size[axis] - 1) * a->strides[axis] * bytes;
+            index[axis--] = 0;
+        }
+        row += a->strides[axis] * bytes;
+    }
+}
+
+/* Fills a block with a number, or with repeated rows. */
+static void load_once(const operand *a, int64_t count, char *out) {
+    int64_t bytes = (int64_t)dtype_bytes(a->type), period = period_of(a);
+    if (period > count) period = count;
+    memcpy(out, a->data, (size_t)(period * bytes));
+    for (int64_t filled = period; filled < count; filled *= 2) /* doubling what is there */
+        memcpy(out + filled * bytes, out, (size_t)((filled * 2 <= count ? filled : count - filled) * bytes));
+}
+
+typedef struct {
+    const fused *program;
+    const operand *operands;
+    int64_t blocks, chunks;
+} fused_job;
+
+static void *place(const fused *f, const operand *operands, fused_place at, int64_t byte_offset) {
+    if (at >= 0) return registers[at];
+    int number = -(at + 1);
+    return f->loads[number] == LOAD_DIRECT ? operands[number].data + byte_offset : registers[f->registers[number]];
+}
+
+static void run_block(const fused *f, const operand *operands, int64_t begin, int64_t count) {
+    int64_t bytes = (int64_t)dtype_bytes(f->type), at = begin * bytes;
+    for (int i = 0; i < f->operand_count; i++)
+        if (f->loads[i] == LOAD_GENERAL) load_general(&operands[i], begin, count, registers[f->registers[i]]);
+    for (int s = 0; s < f->step_count; s++) {
+        const fused_step *step = &f->steps[s];
+        void *out = place(f, operands, step->result, at), *x = place(f, operands, step->inputs[0], at);
+        if (step->kernel == NULL) memcpy(out, x, (size_t)(count * bytes));
+        else
+            step->kernel(count, out, x, place(f, operands, step->inputs[1], at),
+                         place(f, operands, step->inputs[2], at), step->p, step->q);
+    }
+}
+
+static void fused_task(void *context, int64_t chunk) {
+    const fused_job *job = context;
+    const fused *f = job->program;
+    int64_t begin = pool_begin(job->blocks, job->chunks, chunk) * f->block;
+    int64_t end = pool_begin(job->blocks, job->chunks, chunk + 1) * f->block;
+    if (end > f->count) end = f->count;
+    for (int i = 0; i < f->operand_count; i++)
+        if (f->loads[i] == LOAD_ONCE)
+            load_once(&job->operands[i], end - begin < f->block ? end - begin : f->block, registers[f->registers[i]]);
+    for (; begin < end; begin += f->block)
+        run_block(f, job->operands, begin, end - begin < f->block ? end - begin : f->block);
+}
+
+/* A chunk should be worth a thread's attention: about this many elements times steps. */
+enum { GRAIN = 200000 };
+
+void fused_run(const fused *f, const operand *operands) {
+    fused_job job = {f, operands, (f->count + f->block - 1) / f->block, 1};
+    if (f->count == 0) return;
+    job.chunks = pool_chunks(f->count * f->step_count, GRAIN);
+    if (job.chunks > job.blocks) job.chunks = job.blocks;
+    pool_run(job.chunks, fused_task, &job);
+}

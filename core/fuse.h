@@ -1,0 +1,42 @@
+/* Fused chains of elementwise operators: one pass over the data in blocks that stay in the first-level cache. Within
+ * a block every step is a loop of its own over registers (blocks of numbers), so nothing is written to memory but
+ * what is wanted afterwards. */
+#ifndef PLUMB_FUSE_H
+#define PLUMB_FUSE_H
+
+#include "operator.h"
+
+/* A place that a step reads or writes: a register, or the block of operand number -(place + 1). */
+typedef int fused_place;
+static inline fused_place fused_operand(int operand_number) { return -(operand_number + 1); }
+
+enum { FUSED_BLOCK_BYTES = 4096, FUSED_MAX_STEPS = 32, FUSED_MAX_REGISTERS = 4 * FUSED_MAX_STEPS };
+
+typedef struct {
+    elementwise_kernel *kernel; /* NULL: a copy of the first input */
+    double p, q;
+    fused_place result, inputs[3];
+} fused_step;
+
+typedef enum {
+    LOAD_DIRECT,  /* row-major: steps read it where it lies */
+    LOAD_ONCE,    /* the same in every block: a number, or rows that fit a block a whole number of times */
+    LOAD_GENERAL  /* any strides: gathered block by block */
+} fused_load;
+
+typedef struct {
+    dtype type;
+    int64_t count;      /* elements */
+    int64_t block;      /* elements in a block */
+    int step_count;
+    int operand_count;
+    fused_step steps[2 * FUSED_MAX_STEPS]; /* the work, then delayed stores */
+    fused_load loads[FUSED_MAX_REGISTERS]; /* by operand */
+    int registers[FUSED_MAX_REGISTERS];    /* by operand: where a loaded one goes */
+} fused;
+
+/* How each operand (all of one shape) is to be loaded, and the block that suits them. */
+void fused_choose_loads(fused *f, const operand *operands);
+void fused_run(const fused *f, const operand *operands);
+
+#endif

@@ -1,0 +1,63 @@
+/* Matrix products: the one file that calls OpenBLAS. */
+#include <cblas.h>
+#include <string.h>
+
+#include "kernels.h"
+#include "pool.h"
+
+void kernel_matmul_start(void) { openblas_set_num_threads(1); }
+
+const char *kernel_matmul_name(void) { return openblas_get_corename(); }
+
+typedef struct {
+    dtype type;
+    int64_t m, n, k, chunks;
+    char *out;
+    matrix x, y;
+} product;
+
+static blasint leading(matrix a) {
+    int64_t stride = a.row_stride == 1 ? a.column_stride : a.row_stride;
+    return (blasint)(stride > 0 ? stride : 1);
+}
+
+/* The product of a band of x's rows, or of y's columns where those are more. */
+static void multiply(const product *p, int64_t m, int64_t n, char *out, const char *x, const char *y) {
+    CBLAS_TRANSPOSE flip_x = p->x.column_stride == 1 ? CblasNoTrans : CblasTrans;
+    CBLAS_TRANSPOSE flip_y = p->y.column_stride == 1 ? CblasNoTrans : CblasTrans;
+    if (p->type == FLOAT32)
+        cblas_sgemm(CblasRowMajor, flip_x, flip_y, (blasint)m, (blasint)n, (blasint)p->k, 1, (const float *)x,
+                    leading(p->x), (const float *)y, leading(p->y), 0, (float *)out, (blasint)p->n);
+    else
+        cblas_dgemm(CblasRowMajor, flip_x, flip_y, (blasint)m, (blasint)n, (blasint)p->k, 1, (const double *)x,
+                    leading(p->x), (const double *)y, leading(p->y), 0, (double *)out, (blasint)p->n);
+}
+
+static void multiply_task(void *context, int64_t chunk) {
+    const product *p = context;
+    int64_t bytes = (int64_t)dtype_bytes(p->type);
+    int64_t along = p->m >= p->n ? p->m : p->n;
+    int64_t begin = pool_begin(along, p->chunks, chunk), end = pool_begin(along, p->chunks, chunk + 1);
+    if (p->m >= p->n)
+        multiply(p, end - begin, p->n, p->out + begin * p->n * bytes, p->x.data + begin * p->x.row_stride * bytes,
+                 p->y.data);
+    else
+        multiply(p, p->m, end - begin, p->out + begin * bytes, p->x.data,
+                 p->y.data + begin * p->y.column_stride * bytes);
+}
+
+/* A chunk should hold enough arithmetic to be worth a thread's attention: about 2 million multiply-adds. */
+enum { GRAIN = 2000000, MIN_BAND = 16, MAX_BANDS = 16 };
+
+void kernel_matmul(dtype type, int64_t m, int64_t n, int64_t k, char *out, matrix x, matrix y) {
+    product p = {type, m, n, k, pool_chunks(m * n * k, GRAIN), out, x, y};
+    int64_t along = m >= n ? m : n;
+    if (m == 0 || n == 0) return;
+    if (k == 0) {
+        memset(out, 0, (size_t)(m * n) * dtype_bytes(type));
+        return;
+    }
+    if (p.chunks > MAX_BANDS) p.chunks = MAX_BANDS;
+    if (p.chunks > along / MIN_BAND) p.chunks = along / MIN_BAND > 0 ? along / MIN_BAND : 1;
+    pool_run(p.chunks, multiply_task, &p);
+}

@@ -1,0 +1,135 @@
+/* Kernels that move or make numbers: copies between layouts, casts, fills. */
+#include <string.h>
+
+#include "kernels.h"
+
+/* The innermost loop of a strided copy; elements are moved by size, whatever they mean. */
+#define COPY_ROW(T)                                                                    \
+    for (int64_t i = 0; i < count; i++) ((T *)out)[i * out_stride] = ((const T *)in)[i * in_stride]
+
+static void copy_row(size_t bytes, int64_t count, char *out, int64_t out_stride, const char *in, int64_t in_stride) {
+    if (out_stride == 1 && in_stride == 1) memcpy(out, in, (size_t)count * bytes);
+    else if (bytes == 4) COPY_ROW(uint32_t);
+    else if (bytes == 8) COPY_ROW(uint64_t);
+    else COPY_ROW(uint8_t);
+}
+
+/* Joins neighbouring axes that both sides walk as one, so that rows are as long as possible. */
+static shape merge_axes(shape s, strided *a, strided *b) {
+    shape merged = {.rank = 0};
+    for (int axis = 0; axis < s.rank; axis++) {
+        if (s.size[axis] == 1) continue;
+        int last = merged.rank - 1;
+        if (last >= 0 && a->strides[last] == a->strides[axis] * s.size[axis] &&
+            b->strides[last] == b->strides[axis] * s.size[axis]) {
+            merged.size[last] *= s.size[axis];
+        } else {
+            last = merged.rank++;
+            merged.size[last] = s.size[axis];
+        }
+        a->strides[last] = a->strides[axis];
+        b->strides[last] = b->strides[axis];
+    }
+    return merged;
+}
+
+/* Transposing copies read columns and write rows: in square tiles each cache line is used whole. */
+enum { TILE = 32 };
+
+static void copy_transposed(size_t bytes, int64_t rows, int64_t columns, char *out, int64_t out_row, const char *in,
+                            int64_t in_column) {
+    for (int64_t i0 = 0; i0 < rows; i0 += TILE)
+        for (int64_t j0 = 0; j0 < columns; j0 += TILE)
+            for (int64_t i = i0; i < rows && i < i0 + TILE; i++)
+                copy_row(bytes, columns - j0 < TILE ? columns - j0 : TILE,
+                         out + (i * out_row + j0) * (int64_t)bytes, 1, in + (i + j0 * in_column) * (int64_t)bytes,
+                         in_column);
+}
+
+void kernel_copy_strided(dtype type, shape s, strided out, strided in) {
+    int64_t bytes = (int64_t)dtype_bytes(type), index[MAX_RANK] = {0};
+    for (int axis = 0; axis < s.rank; axis++)
+        if (s.size[axis] == 0) return;
+    s = merge_axes(s, &out, &in);
+    int rows = s.rank - 1; /* the axes outside the innermost one */
+    if (s.rank == 0) s.size[0] = 1, out.strides[0] = in.strides[0] = 1, rows = 0;
+    if (s.rank == 2 && out.strides[1] == 1 && in.strides[0] == 1) {
+        copy_transposed((size_t)bytes, s.size[0], s.size[1], out.data, out.strides[0], in.data, in.strides[1]);
+        return;
+    }
+    for (;;) {
+        copy_row((size_t)bytes, s.size[rows], out.data, out.strides[rows], in.data, in.strides[rows]);
+        int axis = rows - 1;
+        while (axis >= 0) {
+            out.data += out.strides[axis] * bytes;
+            in.data += in.strides[axis] * bytes;
+            if (++index[axis] < s.size[axis]) break;
+            index[axis] = 0;
+            out.data -= out.strides[axis] * s.size[axis] * bytes;
+            in.data -= in.strides[axis] * s.size[axis] * bytes;
+            axis--;
+        }
+        if (axis < 0) return;
+    }
+}
+
+void kernel_copy(dtype type, shape s, char *out, strided in) {
+    strided to = {.data = out};
+    shape_strides(s, to.strides);
+    kernel_copy_strided(type, s, to, in);
+}
+
+/* A real number beyond int64's range, or NaN, has no integer: the nearest limit, or 0, is taken. */
+static int64_t to_int64(double value) {
+    if (value != value) return 0;
+    if (value >= 0x1p63) return INT64_MAX;
+    return value < -0x1p63 ? INT64_MIN : (int64_t)value;
+}
+static uint8_t to_uint8(double value) { return value >= 255 ? 255 : value > 0 ? (uint8_t)value : 0; }
+
+#define CAST(FROM, TO, convert)                                                                  \
+    for (int64_t i = 0; i < count; i++) ((TO *)out)[i] = convert(((const FROM *)in)[i]);         \
+    break
+#define CASTS(FROM)                                                                              \
+    switch (to) {                                                                                \
+        case FLOAT32: CAST(FROM, float, (float));                                                \
+        case FLOAT64: CAST(FROM, double, (double));                                              \
+        case INT64: CAST(FROM, int64_t, to_int64);                                               \
+        default: CAST(FROM, uint8_t, to_uint8);                                                  \
+    }                                                                                            \
+    break
+
+void kernel_cast(dtype from, dtype to, int64_t count, char *out, const char *in) {
+    if (from == to) {
+        memcpy(out, in, (size_t)count * dtype_bytes(to));
+        return;
+    }
+    switch (from) {
+        case FLOAT32: CASTS(float);
+        case FLOAT64: CASTS(double);
+        case INT64: CASTS(int64_t);
+        default: CASTS(uint8_t);
+    }
+}
+
+#define FILL(T, expression)                                                              \
+    for (int64_t i = 0; i < count; i++) ((T *)out)[i] = (T)(expression);                 \
+    break
+
+void kernel_fill(dtype type, int64_t count, char *out, double value) {
+    switch (type) {
+        case FLOAT32: FILL(float, value);
+        case FLOAT64: FILL(double, value);
+        case INT64: FILL(int64_t, to_int64(value));
+        default: FILL(uint8_t, to_uint8(value));
+    }
+}
+
+void kernel_arange(dtype type, int64_t count, char *out, double start, double step) {
+    switch (type) {
+        case FLOAT32: FILL(float, start + (double)i * step);
+        case FLOAT64: FILL(double, start + (double)i * step);
+        case INT64: FILL(int64_t, to_int64(start + (double)i * step));
+        default: FILL(uint8_t, to_uint8(start + (double)i * step));
+    }
+}

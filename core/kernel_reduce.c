@@ -1,0 +1,144 @@
+/* Sums and maxima along the middle axis of (outer, length, inner). */
+#include <string.h>
+
+#include "kernels.h"
+#include "pool.h"
+
+typedef struct {
+    dtype type;
+    int64_t outer, length, inner, chunks;
+    char *out;
+    const char *in;
+} reduction;
+
+/* Numbers are added in blocks of this many, and the blocks' sums in double: the error stays near that of one block
+ * for any length, and the compiler can use its vectors. */
+enum { BLOCK = 512, LANES = 16, COLUMNS = 256 };
+
+#define SUM_ROW(T, WIDE, name)                                                                   \
+    static WIDE name(const T *in, int64_t length) {                                              \
+        WIDE total = 0;                                                                          \
+        for (int64_t begin = 0; begin < length; begin += BLOCK) {                                \
+            int64_t count = length - begin < BLOCK ? length - begin : BLOCK, i = 0;              \
+            T lanes[LANES] = {0};                                                                \
+            for (; i + LANES <= count; i += LANES)                                               \
+                for (int lane = 0; lane < LANES; lane++) lanes[lane] += in[begin + i + lane];    \
+            for (; i < count; i++) lanes[0] += in[begin + i];                                    \
+            for (int lane = 0; lane < LANES; lane++) total += (WIDE)lanes[lane];                 \
+        }                                                                                        \
+        return total;                                                                            \
+    }
+SUM_ROW(float, double, sum_row_float32)
+SUM_ROW(double, double, sum_row_float64)
+SUM_ROW(int64_t, int64_t, sum_row_int64)
+
+/* inner > 1: whole rows are added up, a band of columns at a time, again in blocks. */
+#define SUM_COLUMNS(T, WIDE, name)                                                                          \
+    static void name(T *out, const T *in, int64_t length, int64_t inner, int64_t columns) {                \
+        WIDE total[COLUMNS];                                                                               \
+        T block[COLUMNS];                                                                                  \
+        for (int64_t j = 0; j < columns; j++) total[j] = 0;                                                \
+        for (int64_t begin = 0; begin < length; begin += BLOCK) {                                          \
+            int64_t end = begin + BLOCK < length ? begin + BLOCK : length;                                 \
+            memset(block, 0, sizeof block);                                                                \
+            for (int64_t i = begin; i < end; i++)                                                          \
+                for (int64_t j = 0; j < columns; j++) block[j] += in[i * inner + j];                       \
+            for (int64_t j = 0; j < columns; j++) total[j] += (WIDE)block[j];                              \
+        }                                                                                                  \
+        for (int64_t j = 0; j < columns; j++) out[j] = (T)total[j];                                        \
+    }
+SUM_COLUMNS(float, double, sum_columns_float32)
+SUM_COLUMNS(double, double, sum_columns_float64)
+SUM_COLUMNS(int64_t, int64_t, sum_columns_int64)
+
+#define SUM(T, name)                                                                                         \
+    for (int64_t o = begin; o < end; o++) {                                                                  \
+        const T *in = (const T *)r->in + o * r->length * r->inner;                                           \
+        T *out = (T *)r->out + o * r->inner;                                                                 \
+        if (r->inner == 1) *out = (T)sum_row_##name(in, r->length);                                          \
+        else                                                                                                 \
+            for (int64_t j = 0; j < r->inner; j += COLUMNS)                                                  \
+                sum_columns_##name(out + j, in + j, r->length, r->inner,                                     \
+                                   r->inner - j < COLUMNS ? r->inner - j : COLUMNS);                         \
+    }                                                                                                        \
+    break
+
+static void sum_task(void *context, int64_t chunk) {
+    const reduction *r = context;
+    int64_t begin = pool_begin(r->outer, r->chunks, chunk), end = pool_begin(r->outer, r->chunks, chunk + 1);
+    switch (r->type) {
+        case FLOAT32: SUM(float, float32);
+        case FLOAT64: SUM(double, float64);
+        default: SUM(int64_t, int64);
+    }
+}
+
+/* One long sum is cut into parts of fixed length, whose sums are added in order. */
+enum { PART = 65536, MAX_PARTS = 64 };
+
+typedef struct {
+    reduction whole;
+    int64_t parts;
+    double sums[MAX_PARTS];
+} long_sum;
+
+static void long_sum_task(void *context, int64_t part) {
+    long_sum *l = context;
+    int64_t begin = pool_begin(l->whole.length, l->parts, part), end = pool_begin(l->whole.length, l->parts, part + 1);
+    l->sums[part] = l->whole.type == FLOAT32 ? sum_row_float32((const float *)l->whole.in + begin, end - begin)
+                                             : sum_row_float64((const double *)l->whole.in + begin, end - begin);
+}
+
+void kernel_sum(dtype type, int64_t outer, int64_t length, int64_t inner, char *out, const char *in) {
+    reduction r = {type, outer, length, inner, pool_chunks(outer * length * inner, 32768), out, in};
+    if (outer == 1 && inner == 1 && length > 2 * PART && dtype_is_float(type)) {
+        long_sum l = {.whole = r, .parts = pool_chunks(length, PART)};
+        double total = 0;
+        pool_run(l.parts, long_sum_task, &l);
+        for (int64_t part = 0; part < l.parts; part++) total += l.sums[part];
+        kernel_fill(type, 1, out, total);
+        return;
+    }
+    if (r.chunks > outer) r.chunks = outer;
+    pool_run(r.chunks, sum_task, &r);
+}
+
+/* A NaN is larger than any number, so that it is not lost. */
+#define LARGER(a, b) ((a) > (b) || (a) != (a))
+
+#define MAX(T)                                                                        \
+    for (int64_t o = 0; o < outer; o++)                                               \
+        for (int64_t i = 0; i < length; i++) {                                        \
+            const T *row = (const T *)in + (o * length + i) * inner;                  \
+            T *best = (T *)out + o * inner;                                           \
+            for (int64_t j = 0; j < inner; j++)                                       \
+                if (i == 0 || LARGER(row[j], best[j])) best[j] = row[j];              \
+        }                                                                             \
+    break
+
+void kernel_max(dtype type, int64_t outer, int64_t length, int64_t inner, char *out, const char *in) {
+    switch (type) {
+        case FLOAT32: MAX(float);
+        case FLOAT64: MAX(double);
+        default: MAX(int64_t);
+    }
+}
+
+#define ARGMAX(T)                                                                     \
+    for (int64_t o = 0; o < outer; o++)                                               \
+        for (int64_t j = 0; j < inner; j++) {                                         \
+            const T *column = (const T *)in + o * length * inner + j;                 \
+            int64_t best = 0;                                                         \
+            for (int64_t i = 1; i < length && column[best * inner] == column[best * inner]; i++) \
+                if (LARGER(column[i * inner], column[best * inner])) best = i;        \
+            out[o * inner + j] = best + 1;                                            \
+        }                                                                             \
+    break
+
+void kernel_argmax(dtype type, int64_t outer, int64_t length, int64_t inner, int64_t *out, const char *in) {
+    switch (type) {
+        case FLOAT32: ARGMAX(float);
+        case FLOAT64: ARGMAX(double);
+        default: ARGMAX(int64_t);
+    }
+}

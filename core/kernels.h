@@ -1,0 +1,35 @@
+/* Raw loops over memory. They know nothing of graphs, never allocate and never fail. */
+#ifndef PLUMB_KERNELS_H
+#define PLUMB_KERNELS_H
+
+#include "array.h"
+
+typedef struct {
+    char *data;
+    int64_t strides[MAX_RANK]; /* in elements */
+} strided;
+
+/* out (contiguous, of shape s) = in. */
+void kernel_copy(dtype type, shape s, char *out, strided in);
+/* out (strided, of shape s) = in (strided). */
+void kernel_copy_strided(dtype type, shape s, strided out, strided in);
+void kernel_cast(dtype from, dtype to, int64_t count, char *out, const char *in);
+void kernel_fill(dtype type, int64_t count, char *out, double value);
+void kernel_arange(dtype type, int64_t count, char *out, double start, double step);
+
+/* Reductions of in (outer, length, inner), row-major, to out (outer, inner). An empty sum is 0. */
+void kernel_sum(dtype type, int64_t outer, int64_t length, int64_t inner, char *out, const char *in);
+void kernel_max(dtype type, int64_t outer, int64_t length, int64_t inner, char *out, const char *in);
+void kernel_argmax(dtype type, int64_t outer, int64_t length, int64_t inner, int64_t *out, const char *in);
+
+/* One matrix product out (m, n) = x (m, k) y (k, n), out row-major. A matrix's rows lie row_stride elements apart
+ * and its columns column_stride; for each of x and y one of the two strides is 1. */
+typedef struct {
+    const char *data;
+    int64_t row_stride, column_stride;
+} matrix;
+void kernel_matmul(dtype type, int64_t m, int64_t n, int64_t k, char *out, matrix x, matrix y);
+void kernel_matmul_start(void); /* once, before the first product: OpenBLAS keeps to one thread */
+const char *kernel_matmul_name(void); /* the processor that OpenBLAS chose its kernels for */
+
+#endif

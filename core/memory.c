@@ -1,0 +1,53 @@
+#include "memory.h"
+
+#include <malloc.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "fail.h"
+
+enum { ALIGNMENT = 64, ALIGNED_FROM = 256 };
+
+static memory_figures figures;
+static uint64_t fail_countdown;
+
+static void memory_start(void) {
+    figures.budget = (size_t)sysconf(_SC_PHYS_PAGES) / 4 * 3 * (size_t)sysconf(_SC_PAGESIZE);
+    /* Large buffers come and go at every step of a training. Kept in the heap they are recycled; as separate
+     * mappings each would be zeroed page by page by the kernel at every use. */
+    mallopt(M_MMAP_THRESHOLD, 1 << 30);
+    mallopt(M_TRIM_THRESHOLD, 256 << 20);
+}
+
+void *memory_allocate(size_t bytes, const char *what) {
+    if (figures.budget == 0) memory_start();
+    if (fail_countdown > 0 && --fail_countdown == 0)
+        fail(ERROR_MEMORY, "out of memory (as asked for by a test): %zu bytes for %s", bytes, what);
+    if (bytes > figures.budget || figures.live > figures.budget - bytes)
+        fail(ERROR_MEMORY, "out of memory: %zu bytes for %s, but %zu of the budget of %zu bytes are in use", bytes,
+             what, figures.live, figures.budget);
+    size_t rounded = (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    void *memory = bytes < ALIGNED_FROM ? malloc(bytes > 0 ? bytes : 1) : aligned_alloc(ALIGNMENT, rounded);
+    if (memory == NULL) fail(ERROR_MEMORY, "out of memory: the system refuses %zu bytes for %s", bytes, what);
+    figures.live += bytes;
+    figures.requested += bytes;
+    if (figures.live > figures.peak) figures.peak = figures.live;
+    return memory;
+}
+
+void memory_release(void *memory, size_t bytes) {
+    if (memory == NULL) return;
+    figures.live -= bytes;
+    free(memory);
+}
+
+memory_figures memory_status(void) {
+    if (figures.budget == 0) memory_start();
+    return figures;
+}
+
+void memory_reset_peak(void) { figures.peak = figures.live; }
+
+void memory_set_budget(size_t bytes) { figures.budget = bytes > 0 ? bytes : 1; }
+
+void memory_fail_at(uint64_t nth) { fail_countdown = nth; }

@@ -1,0 +1,26 @@
+/* The one door through which the core takes memory: it counts live and peak bytes, keeps to a budget, and can be
+ * told to fail at the n-th request, so that tests can visit every failure. */
+#ifndef PLUMB_MEMORY_H
+#define PLUMB_MEMORY_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* `bytes` of memory, aligned to 64 bytes from 256 bytes on, not cleared. Fails (fail.h) beyond the budget;
+ * `what` names the purpose in the message, e.g. "a float32 tensor of shape (3, 4)". Release with the same size. */
+void *memory_allocate(size_t bytes, const char *what);
+void memory_release(void *memory, size_t bytes);
+
+typedef struct {
+    size_t live;      /* bytes held now */
+    size_t peak;      /* the most bytes held at once since memory_reset_peak */
+    size_t budget;    /* the most bytes that may be held */
+    size_t requested; /* bytes asked for since the start, for pacing Lua's collector */
+} memory_figures;
+
+memory_figures memory_status(void);
+void memory_reset_peak(void);
+void memory_set_budget(size_t bytes); /* the default is three quarters of the machine's memory */
+void memory_fail_at(uint64_t nth);    /* the nth request from now on fails once; 0 switches this off */
+
+#endif

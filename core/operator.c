@@ -1,0 +1,36 @@
+#include "operator.h"
+
+#include <string.h>
+
+#include "fail.h"
+
+static const operator *first;
+
+void operator_register(operator *row) {
+    const operator **link = &first;
+    while (*link != NULL && strcmp((*link)->name, row->name) < 0) link = (const operator **)&(*link)->next;
+    row->next = *link;
+    *link = row;
+}
+
+const operator *operator_first(void) { return first; }
+
+const operator *operator_find(const char *name) {
+    const operator *row = first;
+    while (row != NULL && strcmp(row->name, name) != 0) row = row->next;
+    return row;
+}
+
+bool operand_is_contiguous(const operand *a) {
+    array as_array = {.shape = a->shape};
+    memcpy(as_array.strides, a->strides, sizeof as_array.strides);
+    return array_is_contiguous(&as_array);
+}
+
+int operator_axis(const operator *op, shape s, int64_t axis) {
+    int64_t zero_based = axis > 0 ? axis - 1 : s.rank + axis;
+    if (axis == 0 || zero_based < 0 || zero_based >= s.rank)
+        fail(ERROR_ARGUMENT, "%s: axis %lld is not one of the %d axes of shape %s (axes count from 1)", op->name,
+             (long long)axis, s.rank, shape_format(s).text);
+    return (int)zero_based;
+}

@@ -1,0 +1,81 @@
+/* The operator table. A row holds all there is to know of an operator: its name and documentation, how it is called,
+ * its kernel, its gradient rule and its test samples. Rows register themselves before main; the Lua functions,
+ * methods, argument checks, help() and the value and gradient tests are made by walking the table. */
+#ifndef PLUMB_OPERATOR_H
+#define PLUMB_OPERATOR_H
+
+#include "node.h"
+
+typedef enum {
+    ELEMENTWISE, /* same shape in and out; chains fuse into one pass */
+    VIEW,        /* no work: another look at the same numbers */
+    KERNEL       /* runs a kernel of its own */
+} operator_kind;
+
+enum { MAX_ARGUMENTS = 6 };
+
+/* One argument of a call from outside, as the signature asks for it. */
+typedef struct {
+    bool given;
+    node *tensor;         /* name            a tensor, or a number that takes the dtype of the other tensors */
+    node **tensors;       /* name:tensors    [count] */
+    int count;
+    int64_t list[MAX_RANK]; /* name:axes, name:integers, name:shape    [count] */
+    double number;        /* name=0.5        a number with a default */
+    int64_t integer;      /* name:integer, name:axis (as the user gave it: from 1, or from the end with -1) */
+    bool boolean;         /* name:boolean */
+    dtype type;           /* name:dtype */
+} argument;               /* a `?` behind the kind: may be left out */
+
+/* An operand of a kernel that runs. */
+typedef struct {
+    char *data;
+    dtype type;
+    shape shape;
+    int64_t strides[MAX_RANK]; /* in elements */
+    int64_t offset;            /* used while planning; `data` already includes it when a kernel runs */
+} operand;
+
+/* Elementwise kernels: out[i] = f(x[i], y[i], z[i]; p, q) for contiguous blocks. */
+typedef void elementwise_kernel(int64_t count, void *out, const void *x, const void *y, const void *z, double p,
+                                double q);
+
+struct operator {
+    const char *name;
+    const char *signature; /* e.g. "x, axes:axes?, keepdim:boolean?"; "" for operators that are not called by name */
+    const char *doc;
+    const char *samples; /* lines "inputs ; call ; element": see tests/operators_spec.lua */
+    operator_kind kind;
+    bool differentiable;
+    bool checks_values; /* the kernel may fail on the numbers it is given (an index out of range) */
+    bool (*accepts)(const operand *input); /* KERNEL: the layouts it takes (NULL: any); the plan copies others first */
+    /* The node for a call from outside; argument k stands at arguments[k]. */
+    node *(*build)(const operator *self, const argument *arguments);
+    /* The gradient with respect to input `index`, given the gradient g of the result y; NULL for none. */
+    node *(*gradient)(node *y, node *g, int index);
+    /* VIEW: fills out->strides and out->offset from `in`; false when the numbers must first be made contiguous. */
+    bool (*view)(const node *y, const operand *in, operand *out);
+    /* KERNEL: computes `out`, which is contiguous, from the inputs. */
+    void (*run)(const node *y, const operand *inputs, const operand *out);
+    /* ELEMENTWISE: by dtype; NULL where the dtype has none. */
+    elementwise_kernel *kernels[DTYPE_COUNT];
+    const operator *next; /* in the table */
+};
+
+bool operand_is_contiguous(const operand *a);
+
+void operator_register(operator *row);
+const operator *operator_first(void); /* then ->next; in alphabetical order */
+const operator *operator_find(const char *name);
+
+/* Defines and registers a row: OPERATOR(sum, .signature = ..., ...). The row is called row_sum. */
+#define OPERATOR(identifier, ...)                                                       \
+    static operator row_##identifier = {.name = #identifier, __VA_ARGS__};              \
+    __attribute__((constructor)) static void register_##identifier(void) {              \
+        operator_register(&row_##identifier);                                           \
+    }
+
+/* The axis that a user means by 1 .. rank or -rank .. -1, counted from 0. Fails naming the operator. */
+int operator_axis(const operator *op, shape s, int64_t axis);
+
+#endif

@@ -1,0 +1,206 @@
+/* Picking elements by index, and the adjoints that add up by index. Indices count from 1. */
+#include <string.h>
+
+#include "fail.h"
+#include "kernels.h"
+#include "operators.h"
+
+/* (outer, size, inner) around one axis. */
+typedef struct {
+    int64_t outer, size, inner;
+} around;
+
+static around around_axis(shape s, int64_t axis) {
+    around a = {1, s.size[axis], 1};
+    for (int i = 0; i < s.rank; i++)
+        if (i != axis) *(i < axis ? &a.outer : &a.inner) *= s.size[i];
+    return a;
+}
+
+static void check_indices(const char *name, const operand *index, int64_t size) {
+    const int64_t *at = (const int64_t *)(void *)index->data;
+    int64_t count = shape_elements(index->shape);
+    for (int64_t i = 0; i < count; i++)
+        if (at[i] < 1 || at[i] > size)
+            fail(ERROR_ARGUMENT, "%s: index %lld is not in 1 .. %lld", name, (long long)at[i], (long long)size);
+}
+
+/* Indices that are known already are checked where the user wrote them, not when the graph runs. */
+static void check_known_indices(const char *name, node *index, int64_t size) {
+    if (!node_has_value(index) || !array_is_contiguous(&index->value)) return;
+    operand known = {.data = array_data(&index->value), .type = INT64, .shape = index->shape};
+    check_indices(name, &known, size);
+}
+
+static node *as_index(const char *name, node *index) {
+    if (index->type == UINT8) return op_cast(index, INT64);
+    if (index->type != INT64)
+        fail(ERROR_DTYPE, "%s: the index must be int64, not %s of shape %s (convert it with :long())", name,
+             dtype_name(index->type), shape_format(index->shape).text);
+    return index;
+}
+
+#define ADD_ROW(T)                                                                     \
+    for (int64_t i = 0; i < count; i++) ((T *)(void *)out)[i] += ((const T *)(const void *)in)[i]
+
+static void add_row(dtype type, int64_t count, char *out, const char *in) {
+    if (type == FLOAT32) ADD_ROW(float);
+    else if (type == FLOAT64) ADD_ROW(double);
+    else ADD_ROW(int64_t);
+}
+
+/* --- index_select and index_add: attributes: the axis --------------------------------------------------------- */
+
+static void run_index_select(const node *y, const operand *inputs, const operand *out) {
+    around a = around_axis(inputs[0].shape, y->attributes[0]);
+    const int64_t *index = (const int64_t *)(void *)inputs[1].data;
+    int64_t count = inputs[1].shape.size[0], row = a.inner * (int64_t)dtype_bytes(out->type);
+    check_indices("index_select", &inputs[1], a.size);
+    for (int64_t o = 0; o < a.outer; o++)
+        for (int64_t i = 0; i < count; i++)
+            memcpy(out->data + (o * count + i) * row, inputs[0].data + (o * a.size + index[i] - 1) * row, (size_t)row);
+}
+static node *gradient_index_select(node *y, node *g, int index) {
+    int axis = (int)y->attributes[0];
+    return index == 0 ? op_index_add(g, axis, y->inputs[1], y->inputs[0]->shape.size[axis]) : NULL;
+}
+static node *build_index_select(const operator *op, const argument *a) {
+    return op_index_select(a[0].tensor, operator_axis(op, a[0].tensor->shape, a[1].integer), a[2].tensor);
+}
+OPERATOR(index_select, .signature = "x, axis:axis, index", .kind = KERNEL, .differentiable = true,
+         .accepts = operand_is_contiguous, .build = build_index_select, .run = run_index_select,
+         .gradient = gradient_index_select,
+         .samples = "x=randn(3,4), n=tensor({4,1,1}) ; x:index_select(2,n) ; i,j -> x(i,n(j))",
+         .doc = "The slices of x along an axis that a list of indices (int64, from 1) names; also x[index] for axis 1.")
+
+static void run_index_add(const node *y, const operand *inputs, const operand *out) {
+    around a = around_axis(out->shape, y->attributes[0]);
+    const int64_t *index = (const int64_t *)(void *)inputs[1].data;
+    int64_t count = inputs[1].shape.size[0], row = a.inner * (int64_t)dtype_bytes(out->type);
+    check_indices("index_add", &inputs[1], a.size);
+    memset(out->data, 0, (size_t)shape_elements(out->shape) * dtype_bytes(out->type));
+    for (int64_t o = 0; o < a.outer; o++)
+        for (int64_t i = 0; i < count; i++)
+            add_row(out->type, a.inner, out->data + (o * a.size + index[i] - 1) * row,
+                    inputs[0].data + (o * count + i) * row);
+}
+static node *gradient_index_add(node *y, node *g, int index) {
+    return index == 0 ? op_index_select(g, (int)y->attributes[0], y->inputs[1]) : NULL;
+}
+static node *build_index_add(const operator *op, const argument *a) {
+    return op_index_add(a[0].tensor, operator_axis(op, a[0].tensor->shape, a[1].integer), a[2].tensor, a[3].integer);
+}
+OPERATOR(index_add, .signature = "x, axis:axis, index, size:integer", .kind = KERNEL, .differentiable = true,
+         .accepts = operand_is_contiguous, .build = build_index_add, .run = run_index_add, .gradient = gradient_index_add,
+         .samples = "x=randn(2,3), n=tensor({4,1,1}) ; x:index_add(2,n,4) ; i,j -> total(3, function(k) return n(k) == j and x(i,k) or 0 end)",
+         .doc = "index_select's adjoint: zeros of `size` along the axis, to which slice k of x is added at index[k].")
+
+node *op_index_select(node *x, int axis, node *index) {
+    shape s = x->shape;
+    index = as_index("index_select", index);
+    if (index->shape.rank != 1)
+        fail(ERROR_SHAPE, "index_select: the index must be a list, not of shape %s", shape_format(index->shape).text);
+    check_known_indices("index_select", index, s.size[axis]);
+    s.size[axis] = index->shape.size[0];
+    node *inputs[2] = {x, index};
+    return node_new(&row_index_select, x->type, s, 2, inputs, 1, (int64_t[]){axis});
+}
+
+node *op_index_add(node *x, int axis, node *index, int64_t size) {
+    shape s = x->shape;
+    index = as_index("index_add", index);
+    if (index->shape.rank != 1 || index->shape.size[0] != s.size[axis] || size < 0)
+        fail(ERROR_SHAPE, "index_add: an index of shape %s and size %lld for axis %d of shape %s",
+             shape_format(index->shape).text, (long long)size, axis + 1, shape_format(s).text);
+    check_known_indices("index_add", index, size);
+    s.size[axis] = size;
+    node *inputs[2] = {x, index};
+    return node_new(&row_index_add, x->type, s, 2, inputs, 1, (int64_t[]){axis});
+}
+
+/* --- gather and scatter_add: attributes: the axis -------------------------------------------------------------- */
+
+#define GATHER(T)                                                                                                \
+    for (int64_t e = 0; e < total; e++)                                                                          \
+        ((T *)(void *)out->data)[e] =                                                                            \
+            ((const T *)(void *)inputs[0].data)[(e / (count * a.inner) * a.size + at[e] - 1) * a.inner + e % a.inner]
+
+static void run_gather(const node *y, const operand *inputs, const operand *out) {
+    around a = around_axis(inputs[0].shape, y->attributes[0]);
+    const int64_t *at = (const int64_t *)(void *)inputs[1].data;
+    int64_t count = out->shape.size[y->attributes[0]], total = shape_elements(out->shape);
+    check_indices("gather", &inputs[1], a.size);
+    if (dtype_bytes(out->type) == 4) GATHER(uint32_t);
+    else if (dtype_bytes(out->type) == 8) GATHER(uint64_t);
+    else GATHER(uint8_t);
+}
+static node *gradient_gather(node *y, node *g, int index) {
+    int axis = (int)y->attributes[0];
+    return index == 0 ? op_scatter_add(g, axis, y->inputs[1], y->inputs[0]->shape.size[axis]) : NULL;
+}
+static node *build_gather(const operator *op, const argument *a) {
+    return op_gather(a[0].tensor, operator_axis(op, a[0].tensor->shape, a[1].integer), a[2].tensor);
+}
+OPERATOR(gather, .signature = "x, axis:axis, index", .kind = KERNEL, .differentiable = true,
+         .accepts = operand_is_contiguous, .build = build_gather, .run = run_gather, .gradient = gradient_gather,
+         .samples = "x=randn(3,4), n=tensor({{1,3},{2,2},{4,1}}) ; x:gather(2,n) ; i,j -> x(i,n(i,j))\n"
+                    "x=randn(3,2), n=tensor({{1,3}}) ; x:gather(1,n) ; i,j -> x(n(i,j),j)",
+         .doc = "Along an axis, the element that the index (int64, from 1; x's shape but for that axis) names.")
+
+#define SCATTER(T)                                                                                               \
+    for (int64_t e = 0; e < total; e++)                                                                          \
+        ((T *)(void *)out->data)[(e / (count * a.inner) * a.size + at[e] - 1) * a.inner + e % a.inner] +=        \
+            ((const T *)(void *)inputs[0].data)[e]
+
+static void run_scatter_add(const node *y, const operand *inputs, const operand *out) {
+    around a = around_axis(out->shape, y->attributes[0]);
+    const int64_t *at = (const int64_t *)(void *)inputs[1].data;
+    int64_t count = inputs[0].shape.size[y->attributes[0]], total = shape_elements(inputs[0].shape);
+    check_indices("scatter_add", &inputs[1], a.size);
+    memset(out->data, 0, (size_t)shape_elements(out->shape) * dtype_bytes(out->type));
+    if (out->type == FLOAT32) SCATTER(float);
+    else if (out->type == FLOAT64) SCATTER(double);
+    else SCATTER(int64_t);
+}
+static node *gradient_scatter_add(node *y, node *g, int index) {
+    return index == 0 ? op_gather(g, (int)y->attributes[0], y->inputs[1]) : NULL;
+}
+static node *build_scatter_add(const operator *op, const argument *a) {
+    return op_scatter_add(a[0].tensor, operator_axis(op, a[0].tensor->shape, a[1].integer), a[2].tensor, a[3].integer);
+}
+OPERATOR(scatter_add, .signature = "x, axis:axis, index, size:integer", .kind = KERNEL, .differentiable = true,
+         .accepts = operand_is_contiguous, .build = build_scatter_add, .run = run_scatter_add,
+         .gradient = gradient_scatter_add,
+         .samples = "x=randn(3,2), n=tensor({{1,3},{2,2},{4,1}}) ; x:scatter_add(2,n,4) ; i,j -> total(2, function(k) return n(i,k) == j and x(i,k) or 0 end)",
+         .doc = "gather's adjoint: zeros of `size` along the axis, to which each element of x is added at its index.")
+
+static void check_index_shape(const char *name, node *x, int axis, node *index) {
+    shape a = x->shape, b = index->shape;
+    if (a.rank == b.rank) a.size[axis] = b.size[axis];
+    if (!shape_equal(a, b))
+        fail(ERROR_SHAPE, "%s: an index of shape %s does not fit shape %s beside axis %d", name,
+             shape_format(index->shape).text, shape_format(x->shape).text, axis + 1);
+}
+
+node *op_gather(node *x, int axis, node *index) {
+    index = as_index("gather", index);
+    check_index_shape("gather", x, axis, index);
+    check_known_indices("gather", index, x->shape.size[axis]);
+    node *inputs[2] = {x, index};
+    return node_new(&row_gather, x->type, index->shape, 2, inputs, 1, (int64_t[]){axis});
+}
+
+node *op_scatter_add(node *x, int axis, node *index, int64_t size) {
+    shape s = x->shape;
+    index = as_index("scatter_add", index);
+    if (!shape_equal(x->shape, index->shape) || size < 0) check_index_shape("scatter_add", x, axis, index);
+    if (!shape_equal(x->shape, index->shape) || size < 0)
+        fail(ERROR_SHAPE, "scatter_add: an index of shape %s for shape %s", shape_format(index->shape).text,
+             shape_format(s).text);
+    check_known_indices("scatter_add", index, size);
+    s.size[axis] = size;
+    node *inputs[2] = {x, index};
+    return node_new(&row_scatter_add, x->type, s, 2, inputs, 1, (int64_t[]){axis});
+}
+
+bool op_is(const node *n, const char *name) { return n->op != NULL && strcmp(n->op->name, name) == 0; }

@@ -1,0 +1,104 @@
+/* Matrix products. Inside the graph x is (..., m, k) and y (..., k, n) with equal leading axes. */
+#include <string.h>
+
+#include "fail.h"
+#include "kernels.h"
+#include "operators.h"
+
+static matrix matrix_at(const operand *a, int64_t batch) {
+    int rank = a->shape.rank;
+    matrix m = {a->data, a->strides[rank - 2], a->strides[rank - 1]};
+    for (int axis = rank - 3; axis >= 0; axis--) {
+        m.data += batch % a->shape.size[axis] * a->strides[axis] * (int64_t)dtype_bytes(a->type);
+        batch /= a->shape.size[axis];
+    }
+    int64_t rows = a->shape.size[rank - 2], columns = a->shape.size[rank - 1];
+    /* an axis of size 1 may carry any stride: give it one that fits the other axis */
+    if (columns == 1 && !(m.row_stride == 1 && rows > 1)) m.column_stride = 1;
+    else if (columns == 1) m.column_stride = rows;
+    if (rows == 1 && m.column_stride != 1) m.row_stride = 1;
+    else if (rows == 1) m.row_stride = columns;
+    return m;
+}
+
+static void run_matmul(const node *y, const operand *inputs, const operand *out) {
+    int rank = out->shape.rank;
+    int64_t m = out->shape.size[rank - 2], n = out->shape.size[rank - 1], k = inputs[0].shape.size[rank - 1];
+    int64_t batches = 1;
+    (void)y;
+    for (int axis = 0; axis < rank - 2; axis++) batches *= out->shape.size[axis];
+    for (int64_t batch = 0; batch < batches; batch++)
+        kernel_matmul(out->type, m, n, k, out->data + batch * m * n * (int64_t)dtype_bytes(out->type),
+                      matrix_at(&inputs[0], batch), matrix_at(&inputs[1], batch));
+}
+
+/* One of the two matrix axes must be walked in steps of 1, and rows must not overlap. */
+static bool accepts_matrix(const operand *a) {
+    int64_t rows = a->shape.size[a->shape.rank - 2], columns = a->shape.size[a->shape.rank - 1];
+    int64_t row_stride = a->strides[a->shape.rank - 2], column_stride = a->strides[a->shape.rank - 1];
+    bool by_row = (column_stride == 1 || columns == 1) && (row_stride >= columns || rows == 1);
+    bool by_column = (row_stride == 1 || rows == 1) && (column_stride >= rows || columns == 1);
+    return by_row || by_column;
+}
+
+static node *transposed(node *x) { return op_transpose(x, x->shape.rank - 2, x->shape.rank - 1); }
+
+static node *gradient_matmul(node *y, node *g, int index) {
+    node *x = y->inputs[0], *w = y->inputs[1];
+    if (index == 0) return op_matmul(g, transposed(w));
+    /* x^T g, or, where w is a transposed view, (g^T x)^T: the gradient then lies in memory as w's parent does */
+    return op_is(w, "permute") ? transposed(op_matmul(transposed(g), x)) : op_matmul(transposed(x), g);
+}
+
+static node *build_matmul(const operator *op, const argument *a) {
+    (void)op;
+    return op_matmul(a[0].tensor, a[1].tensor);
+}
+OPERATOR(matmul, .signature = "x, y", .kind = KERNEL, .differentiable = true, .build = build_matmul,
+         .accepts = accepts_matrix,
+         .run = run_matmul, .gradient = gradient_matmul,
+         .samples = "x=randn(3,4), y=randn(4,2) ; x:matmul(y) ; i,j -> total(4, function(k) return x(i,k)*y(k,j) end)\n"
+                    "x=randn(4,3), y=randn(2,4) ; x:t():matmul(y:t()) ; i,j -> total(4, function(k) return x(k,i)*y(j,k) end)\n"
+                    "x=randn(2,3,4), y=randn(4,2) ; x:matmul(y) ; b,i,j -> total(4, function(k) return x(b,i,k)*y(k,j) end)\n"
+                    "x=randn(2,1,3,2), y=randn(3,2,2) ; x:matmul(y) ; a,b,i,j -> total(2, function(k) return x(a,1,i,k)*y(b,k,j) end)\n"
+                    "x=randn(4), y=randn(4,2) ; x:matmul(y) ; j -> total(4, function(k) return x(k)*y(k,j) end)\n"
+                    "x=randn(3,4), y=randn(4) ; x:matmul(y) ; i -> total(4, function(k) return x(i,k)*y(k) end)\n"
+                    "x=randn(4), y=randn(4) ; x:matmul(y) ; -> total(4, function(k) return x(k)*y(k) end)",
+         .doc = "The matrix product (..., m, k) x (..., k, n) -> (..., m, n); leading axes broadcast; a vector is a row\n"
+                "on the left and a column on the right. Transposed views are taken as they are, without a copy.")
+
+static void mismatch(node *x, node *y) {
+    fail(ERROR_SHAPE, "matmul: shapes %s and %s do not fit together", shape_format(x->shape).text,
+         shape_format(y->shape).text);
+}
+
+/* x with the leading axes of `s`. */
+static node *expand_leading(node *x, shape s) {
+    shape wanted = s;
+    for (int axis = 1; axis <= 2; axis++) wanted.size[s.rank - axis] = x->shape.size[x->shape.rank - axis];
+    return op_expand(x, wanted);
+}
+
+node *op_matmul(node *x, node *y) {
+    bool row = x->shape.rank == 1, column = y->shape.rank == 1;
+    if (x->type != y->type || !dtype_is_float(x->type))
+        fail(ERROR_DTYPE, "matmul: %s of shape %s and %s of shape %s do not mix; both must be float32 or both float64",
+             dtype_name(x->type), shape_format(x->shape).text, dtype_name(y->type), shape_format(y->shape).text);
+    if (x->shape.rank == 0 || y->shape.rank == 0) mismatch(x, y);
+    if (x->shape.size[x->shape.rank - 1] != y->shape.size[column ? 0 : y->shape.rank - 2]) mismatch(x, y);
+    if (row) x = op_reshape(x, (shape){2, {1, x->shape.size[0]}});
+    if (column) y = op_reshape(y, (shape){2, {y->shape.size[0], 1}});
+    /* the leading axes broadcast; the shared result has those plus (m, n) */
+    shape leading_x = x->shape, leading_y = y->shape, s;
+    leading_x.rank -= 2;
+    leading_y.rank -= 2;
+    if (!shape_broadcast(leading_x, leading_y, &s)) mismatch(x, y);
+    int64_t m = x->shape.size[x->shape.rank - 2], n = y->shape.size[y->shape.rank - 1];
+    s.size[s.rank++] = m;
+    s.size[s.rank++] = n;
+    node *inputs[2] = {expand_leading(x, s), expand_leading(y, s)};
+    node *product = node_new(&row_matmul, x->type, s, 2, inputs, 0, NULL);
+    if (column) product = op_reshape(product, shape_drop_axis(product->shape, s.rank - 1));
+    if (row) product = op_reshape(product, shape_drop_axis(product->shape, s.rank - 2));
+    return product;
+}

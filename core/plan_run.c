@@ -1,0 +1,277 @@
+/* Running plans, the shared workspace, and evaluation of pending nodes through a cache of plans. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fail.h"
+#include "kernels.h"
+#include "memory.h"
+#include "plan_internal.h"
+
+plan *plan_build(const node_list *order, node *const *outputs, int output_count, const int *donors) {
+    return plan_schedule(plan_graph_import(order, outputs, output_count, donors));
+}
+
+plan *plan_retain(plan *p) {
+    p->references++;
+    return p;
+}
+
+static void drop_kept_values(plan *p) {
+    for (int k = 0; k < p->kept_count; k++) array_release(&p->kept_values[k]);
+}
+
+void plan_release(plan *p) {
+    if (p == NULL || --p->references > 0) return;
+    drop_kept_values(p);
+    for (int k = 0; k < p->instruction_count; k++)
+        memory_release(p->instructions[k].program, sizeof *p->instructions[k].program);
+    for (int k = 0; k < p->skeleton_count; k++) node_release(p->skeletons[k]);
+    memory_release(p->storages, p->capacity_items * sizeof *p->storages);
+    memory_release(p->bases, p->capacity_items * sizeof *p->bases);
+    memory_release(p->instructions, p->capacity_items * sizeof *p->instructions);
+    memory_release(p->skeletons, p->capacity_items * sizeof *p->skeletons);
+    memory_release(p->operands, p->capacity_operands * sizeof *p->operands);
+    memory_release(p->operand_storages, p->capacity_operands * sizeof *p->operand_storages);
+    memory_release(p->outputs, p->capacity_outputs * sizeof *p->outputs);
+    memory_release(p->kept, p->capacity_outputs * sizeof *p->kept);
+    memory_release(p->kept_values, p->capacity_outputs * sizeof *p->kept_values);
+    memory_release(p, sizeof *p);
+}
+
+/* --- the workspace: one for all plans, since only one runs at a time -------------------------------------------------- */
+
+static char *workspace;
+static size_t workspace_bytes;
+
+static void workspace_reserve(size_t bytes) {
+    if (bytes <= workspace_bytes) return;
+    memory_release(workspace, workspace_bytes);
+    workspace = NULL;
+    workspace_bytes = 0;
+    workspace = memory_allocate(bytes, "the workspace of a computation");
+    workspace_bytes = bytes;
+}
+
+/* --- running ----------------------------------------------------------------------------------------------------------- */
+
+static void find_bases(plan *p, const array *leaves) {
+    for (int k = 0; k < p->kept_count; k++) {
+        const kept_array *kept = &p->kept[k];
+        bool alone = kept->donor >= 0 && leaves[kept->donor].storage->references == 1;
+        array_release(&p->kept_values[k]);
+        if (!alone) p->kept_values[k] = array_allocate(kept->type, kept->shape);
+        else {
+            p->kept_values[k] = array_retain(leaves[kept->donor]);
+            p->kept_values[k].shape = kept->shape;
+            shape_strides(kept->shape, p->kept_values[k].strides);
+        }
+    }
+    for (int s = 0; s < p->storage_count; s++) {
+        const storage *at = &p->storages[s];
+        p->bases[s] = at->home == HOME_LEAF   ? array_data(&leaves[at->place])
+                      : at->home == HOME_KEPT ? array_data(&p->kept_values[at->place])
+                                              : workspace + at->place;
+    }
+}
+
+static array output_array(plan *p, const plan_output *out, const array *leaves) {
+    const storage *at = &p->storages[out->storage];
+    const array *source = at->home == HOME_LEAF ? &leaves[at->place] : &p->kept_values[at->place];
+    array a = array_retain(*source);
+    a.shape = out->look.shape;
+    memcpy(a.strides, out->look.strides, sizeof a.strides);
+    a.offset += out->look.offset;
+    return a;
+}
+
+void plan_run(plan *p, const array *leaves, array *outputs) {
+    workspace_reserve(p->scratch_bytes);
+    find_bases(p, leaves);
+    for (int k = 0; k < p->operand_count; k++)
+        p->operands[k].data = p->bases[p->operand_storages[k]] +
+                              p->operands[k].offset * (int64_t)dtype_bytes(p->operands[k].type);
+    for (int k = 0; k < p->instruction_count; k++) {
+        const instruction *now = &p->instructions[k];
+        const operand *operands = p->operands + now->operand_begin;
+        if (now->program != NULL) fused_run(now->program, operands);
+        else now->run(now->call, operands, operands + now->operand_count - 1);
+    }
+    for (int o = 0; o < p->output_count; o++) outputs[o] = output_array(p, &p->outputs[o], leaves);
+    drop_kept_values(p);
+}
+
+char *plan_describe(const plan *p) {
+    char *text = NULL;
+    size_t length;
+    FILE *out = open_memstream(&text, &length);
+    if (out == NULL) fail(ERROR_MEMORY, "out of memory: a plan's description");
+    fprintf(out, "%d leaves, %d outputs, %d calls, workspace %zu bytes\n", p->leaf_count, p->output_count,
+            p->instruction_count, p->scratch_bytes);
+    for (int k = 0; k < p->instruction_count; k++) {
+        const instruction *now = &p->instructions[k];
+        const operand *result = &p->operands[now->operand_begin + now->operand_count - 1];
+        const char *name = now->program != NULL ? "fused" : now->call != NULL && now->run == now->call->op->run ? now->call->op->name : "copy";
+        fprintf(out, "%s -> %s %s", name, dtype_name(result->type), shape_format(result->shape).text);
+        if (now->program != NULL) fprintf(out, ", %d steps, %d operands", now->program->step_count, now->program->operand_count);
+        fprintf(out, "\n");
+    }
+    fclose(out);
+    return text;
+}
+
+/* --- arguments --------------------------------------------------------------------------------------------------------- */
+
+static void run_argument(const node *y, const operand *inputs, const operand *out) { (void)y, (void)inputs, (void)out; }
+OPERATOR(argument, .kind = KERNEL, .run = run_argument, .doc = "A value that is given when a compiled function is called.")
+
+node *op_argument(dtype type, shape s, const int64_t *strides) {
+    return node_new(&row_argument, type, s, 0, NULL, s.rank, strides);
+}
+
+bool node_is_leaf(const node *n) { return node_has_value(n) || n->op == &row_argument; }
+
+/* --- evaluation through the cache --------------------------------------------------------------------------------------- */
+
+enum { CACHE_SIZE = 64 };
+
+typedef struct {
+    uint64_t hash, last_used;
+    int64_t *key; /* [key_words] */
+    size_t key_words;
+    plan *plan;
+} cache_entry;
+
+static cache_entry cache[CACHE_SIZE];
+static plan_figures figures;
+static uint64_t cache_clock;
+
+/* The key being made: one growing list for all evaluations. */
+static int64_t *key;
+static size_t key_words, key_capacity;
+
+static void key_reserve(size_t words) {
+    if (key_words + words <= key_capacity) return;
+    size_t capacity = 2 * (key_words + words);
+    int64_t *grown = memory_allocate(capacity * sizeof *grown, "the key of a plan");
+    if (key_words > 0) memcpy(grown, key, key_words * sizeof *grown);
+    memory_release(key, key_capacity * sizeof *key);
+    key = grown;
+    key_capacity = capacity;
+}
+
+/* All that a plan depends on: operators, shapes, attributes, who reads whom, the leaves' layouts. */
+static uint64_t write_key(const node_list *order, node *const *outputs, int output_count) {
+    key_words = 0;
+    for (int k = 0; k < order->count; k++) {
+        const node *n = order->nodes[k];
+        bool leaf = node_has_value(n);
+        key_reserve(4 + 2 * MAX_RANK + (size_t)n->attribute_count + (size_t)n->input_count);
+        key[key_words++] = leaf ? 0 : (int64_t)(uintptr_t)n->op;
+        key[key_words++] = (int64_t)n->type << 8 | n->shape.rank;
+        for (int axis = 0; axis < n->shape.rank; axis++) key[key_words++] = n->shape.size[axis];
+        for (int axis = 0; leaf && axis < n->shape.rank; axis++) key[key_words++] = n->value.strides[axis];
+        for (int i = 0; !leaf && i < n->attribute_count; i++) key[key_words++] = n->attributes[i];
+        for (int i = 0; !leaf && i < n->input_count; i++) key[key_words++] = n->inputs[i]->number;
+    }
+    key_reserve((size_t)output_count);
+    for (int o = 0; o < output_count; o++) key[key_words++] = outputs[o]->number;
+    uint64_t hash = key_words;
+    for (size_t k = 0; k < key_words; k++) {
+        hash = (hash ^ (uint64_t)key[k]) * 0x9E3779B97F4A7C15u;
+        hash ^= hash >> 32;
+    }
+    return hash;
+}
+
+static void cache_drop(cache_entry *entry) {
+    plan_release(entry->plan);
+    memory_release(entry->key, entry->key_words * sizeof *entry->key);
+    *entry = (cache_entry){0};
+}
+
+static plan *cached_plan(const node_list *order, node *const *outputs, int output_count) {
+    uint64_t hash = write_key(order, outputs, output_count);
+    cache_entry *oldest = &cache[0];
+    for (int k = 0; k < CACHE_SIZE; k++) {
+        cache_entry *entry = &cache[k];
+        if (entry->plan != NULL && entry->hash == hash && entry->key_words == key_words &&
+            memcmp(entry->key, key, key_words * sizeof *key) == 0) {
+            entry->last_used = ++cache_clock;
+            figures.plans_reused++;
+            return entry->plan;
+        }
+        if (entry->last_used < oldest->last_used) oldest = entry;
+    }
+    plan *made = plan_build(order, outputs, output_count, NULL);
+    int64_t *own_key = memory_allocate(key_words * sizeof *key, "the key of a plan");
+    memcpy(own_key, key, key_words * sizeof *key);
+    cache_drop(oldest);
+    *oldest = (cache_entry){hash, ++cache_clock, own_key, key_words, plan_retain(made)};
+    figures.plans_made++;
+    return made;
+}
+
+void plan_clear_cache(void) {
+    for (int k = 0; k < CACHE_SIZE; k++)
+        if (cache[k].plan != NULL) cache_drop(&cache[k]);
+    memory_release(workspace, workspace_bytes);
+    workspace = NULL;
+    workspace_bytes = 0;
+}
+
+plan_figures plan_status(void) {
+    figures.scratch_bytes = workspace_bytes;
+    return figures;
+}
+
+/* Outside of traces, whatever a user has held and a kernel computes on the way is kept as well: who looks at a sum
+ * today may look at its terms tomorrow. */
+static void add_exposed(node_list *outputs, const node_list *order) {
+    for (int k = 0; k < order->count; k++) {
+        node *n = order->nodes[k];
+        bool already = false;
+        if (node_has_value(n) || !n->exposed || n->op->kind != KERNEL || n->input_count == 0) continue;
+        for (int o = 0; o < outputs->count; o++) already = already || outputs->nodes[o] == n;
+        if (!already) node_list_push(outputs, n);
+    }
+}
+
+/* Arrays on their way into and out of a run: one growing list, as evaluations do not nest. */
+static array *passing;
+static size_t passing_capacity;
+
+static array *passing_reserve(size_t count) {
+    if (count > passing_capacity) {
+        memory_release(passing, passing_capacity * sizeof *passing);
+        passing_capacity = 0;
+        passing = NULL;
+        passing = memory_allocate(2 * count * sizeof *passing, "a computation");
+        passing_capacity = 2 * count;
+    }
+    return passing;
+}
+
+void evaluate(node *const *nodes, int count) {
+    node_list *wanted = node_list_new(), *order = node_list_new();
+    for (int k = 0; k < count; k++)
+        if (!node_has_value(nodes[k])) node_list_push(wanted, nodes[k]);
+    if (wanted->count == 0) return;
+    node_sort(order, wanted->nodes, wanted->count, false);
+    for (int k = 0; k < order->count; k++)
+        if (!node_has_value(order->nodes[k]) && node_is_leaf(order->nodes[k]))
+            fail(ERROR_STATE, "a value was asked for while its function is being compiled: it is not known yet");
+    if (trace_level() == 0) add_exposed(wanted, order);
+    plan *p = cached_plan(order, wanted->nodes, wanted->count);
+    array *leaves = passing_reserve((size_t)(order->count + wanted->count)), *values = leaves + order->count;
+    int leaf_count = 0;
+    for (int k = 0; k < order->count; k++)
+        if (node_has_value(order->nodes[k])) leaves[leaf_count++] = order->nodes[k]->value;
+    node_reserve_values(wanted->count); /* from here on only the run itself can fail */
+    plan_run(p, leaves, values);
+    for (int k = 0; k < wanted->count; k++) node_retain(wanted->nodes[k]);
+    for (int k = 0; k < wanted->count; k++) /* a node may have been asked for twice */
+        if (node_has_value(wanted->nodes[k])) array_release(&values[k]);
+        else node_set_value(wanted->nodes[k], values[k]);
+    for (int k = 0; k < wanted->count; k++) node_release(wanted->nodes[k]);
+}

@@ -1,0 +1,99 @@
+#include "pool.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum { MAX_THREADS = 256, MAX_CHUNKS = 64, SPINS = 2000 };
+
+static struct {
+    void (*task)(void *context, int64_t chunk);
+    void *context;
+    int64_t chunks;
+} job;
+static atomic_long next_chunk;      /* the next chunk of the job that nobody has taken */
+static atomic_int working;          /* helpers that have not yet finished this job */
+static atomic_uint generation;      /* counts the jobs: helpers wait for it to change */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t wake = PTHREAD_COND_INITIALIZER;
+static int threads_wanted;          /* this one included; 0: not asked yet */
+static int helpers;                 /* started threads */
+static pid_t owner;                 /* threads do not survive a fork */
+
+static void take_chunks(void) {
+    for (;;) {
+        int64_t chunk = atomic_fetch_add(&next_chunk, 1);
+        if (chunk >= job.chunks) return;
+        job.task(job.context, chunk);
+    }
+}
+
+static void *helper_main(void *argument) {
+    unsigned seen = (unsigned)(uintptr_t)argument;
+    for (;;) {
+        for (int spin = 0; spin < SPINS && atomic_load(&generation) == seen; spin++) __builtin_ia32_pause();
+        if (atomic_load(&generation) == seen) {
+            pthread_mutex_lock(&lock);
+            while (atomic_load(&generation) == seen) pthread_cond_wait(&wake, &lock);
+            pthread_mutex_unlock(&lock);
+        }
+        seen++;
+        take_chunks();
+        atomic_fetch_sub(&working, 1);
+    }
+    return NULL;
+}
+
+/* Starts the missing helpers; signals stay with the main thread. Fewer threads than wanted is no failure. */
+static void start_helpers(int wanted) {
+    if (owner != getpid()) owner = getpid(), helpers = 0;
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    while (helpers < wanted) {
+        pthread_t thread;
+        if (pthread_create(&thread, NULL, helper_main, (void *)(uintptr_t)atomic_load(&generation)) != 0) break;
+        pthread_detach(thread);
+        helpers++;
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
+int pool_threads(void) {
+    if (threads_wanted == 0) {
+        const char *asked = getenv("PLUMB_THREADS");
+        cpu_set_t set;
+        int count = asked != NULL ? atoi(asked) : 0;
+        if (count < 1) count = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+        pool_set_threads(count);
+    }
+    return threads_wanted;
+}
+
+void pool_set_threads(int count) { threads_wanted = count < 1 ? 1 : count > MAX_THREADS ? MAX_THREADS : count; }
+
+int64_t pool_chunks(int64_t work, int64_t grain) {
+    int64_t chunks = work / grain;
+    return chunks < 1 ? 1 : chunks > MAX_CHUNKS ? MAX_CHUNKS : chunks;
+}
+
+void pool_run(int64_t chunks, void (*task)(void *context, int64_t chunk), void *context) {
+    int threads = pool_threads();
+    if (chunks <= 1 || threads == 1) {
+        for (int64_t chunk = 0; chunk < chunks; chunk++) task(context, chunk);
+        return;
+    }
+    start_helpers(threads - 1);
+    job.task = task, job.context = context, job.chunks = chunks;
+    atomic_store(&next_chunk, 0);
+    atomic_store(&working, helpers);
+    pthread_mutex_lock(&lock);
+    atomic_fetch_add(&generation, 1);
+    pthread_cond_broadcast(&wake);
+    pthread_mutex_unlock(&lock);
+    take_chunks();
+    while (atomic_load(&working) > 0) __builtin_ia32_pause();
+}

@@ -1,0 +1,221 @@
+--- Data sets as tables {x =, y =, classes =}: x float32 images (n, 1, 28, 28) in [0, 1], y int64 labels (n) counted
+--- from 1, classes the names to show. What is read from disk is checked before it is used.
+local core = require "plumb.core"
+
+local data = {}
+
+-- ---- where data sets are looked for ----
+
+local function from_environment(name)
+  local value = os.getenv(name)
+  return value ~= "" and value or nil
+end
+
+--- data.roots() -> list of folders
+--- Where data sets are looked for, in this order: $PLUMB_DATA, then $XDG_DATA_HOME/plumb (~/.local/share/plumb).
+function data.roots()
+  local shared, home = from_environment("XDG_DATA_HOME"), from_environment("HOME")
+  if not (shared and shared:sub(1, 1) == "/") then -- the XDG specification: ignore relative paths
+    shared = home and home .. "/.local/share"
+  end
+  local roots = { from_environment("PLUMB_DATA") }
+  if shared then roots[#roots + 1] = shared .. "/plumb" end
+  return roots
+end
+
+local parts = { "train-images", "train-labels", "t10k-images", "t10k-labels" }
+local axes = { images = 3, labels = 1 }
+
+local sets = {
+  mnist = {
+    title = "MNIST",
+    below_root = { "", "/MNIST/raw" }, -- as downloaded, and in torchvision's layout
+    below_given_root = { "", "/MNIST/raw" },
+    elsewhere = {},
+    remedy = "run 'make data', which brings it",
+    classes = { "0", "1", "2", "3", "4", "5", "6", "7", "8", "9" },
+  },
+  fashion_mnist = {
+    title = "Fashion-MNIST",
+    below_root = { "/FashionMNIST/raw", "/fashion-mnist" },
+    below_given_root = { "", "/FashionMNIST/raw", "/fashion-mnist" },
+    elsewhere = { "/usr/share/datasets/fashion-mnist" },
+    remedy = "run 'make deps' or 'apt-get install dataset-fashion-mnist', which bring it",
+    classes = { "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
+      "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot" },
+  },
+}
+
+local function folders_of(set, root)
+  local folders = {}
+  local function add(base, list)
+    for _, below in ipairs(list) do folders[#folders + 1] = base .. below end
+  end
+  if root then
+    add(root, set.below_given_root)
+  else
+    for _, base in ipairs(data.roots()) do add(base, set.below_root) end
+    add("", set.elsewhere)
+  end
+  return folders
+end
+
+local function file_in(folder, part)
+  for _, separator in ipairs { "-", "." } do
+    for _, ending in ipairs { "", ".gz" } do
+      local path = ("%s/%s%sidx%d-ubyte%s"):format(folder, part, separator, axes[part:match("%a+$")], ending)
+      if core.files.exists(path) then return path end
+    end
+  end
+end
+
+-- The paths of the four files in the first folder that has them all; nil and what is missing where otherwise.
+local function locate(set, root)
+  local looked_at = {}
+  for _, folder in ipairs(folders_of(set, root)) do
+    local paths, lacking = {}, {}
+    for _, part in ipairs(parts) do
+      paths[part] = file_in(folder, part)
+      if not paths[part] then lacking[#lacking + 1] = part end
+    end
+    if #lacking == 0 then return paths end
+    looked_at[#looked_at + 1] = "\n  " .. folder .. (#lacking == #parts and "" or " (lacks " ..
+      table.concat(lacking, ", ") .. ")")
+  end
+  return nil, ("%s is not on this machine: %s. Looked for its four IDX files (%s, ..., gzipped or not) in:%s"):format(
+    set.title, set.remedy, "train-images-idx3-ubyte", table.concat(looked_at))
+end
+
+-- ---- reading and checking ----
+
+local function read_idx(path)
+  local read, tensor = pcall(core.files.read_idx, path) -- called by pcall, an error carries no line of this file
+  return read and tensor or error(tensor, 0)
+end
+
+local function read_images(path)
+  local images = read_idx(path)
+  local shape = images:shape()
+  if images:dtype() ~= "uint8" or #shape ~= 3 or shape[2] ~= 28 or shape[3] ~= 28 then
+    error(("%s: found a %s tensor of shape (%s); expected uint8 images of shape (n, 28, 28)"):format(
+      path, images:dtype(), table.concat(shape, ", ")), 0)
+  end
+  return images
+end
+
+local function read_labels(path, class_count)
+  local labels = read_idx(path)
+  if labels:dtype() ~= "uint8" or #labels:shape() ~= 1 then
+    error(("%s: found a %s tensor of shape (%s); expected uint8 labels of shape (n)"):format(
+      path, labels:dtype(), table.concat(labels:shape(), ", ")), 0)
+  end
+  local bytes = core.files.bytes(labels)
+  local outside = bytes:find(("[^\0-%s]"):format(string.char(class_count - 1)))
+  if outside then
+    error(("%s: label %d is %d; expected 0 to %d"):format(path, outside, bytes:byte(outside), class_count - 1), 0)
+  end
+  return labels
+end
+
+local function read_half(set, images_path, labels_path)
+  local images, labels = read_images(images_path), read_labels(labels_path, #set.classes)
+  local count = images:size(1)
+  if count ~= labels:size(1) then
+    error(("%s holds %d images, but %s holds %d labels"):format(images_path, count, labels_path, labels:size(1)), 0)
+  end
+  if count == 0 then error(images_path .. ": holds no images", 0) end
+  return {
+    x = images:reshape(count, 1, 28, 28):float() / 255,
+    y = labels:long() + 1,
+    classes = table.move(set.classes, 1, #set.classes, 1, {}),
+  }
+end
+
+local function check_options(options, level)
+  if options == nil then return {} end
+  if type(options) ~= "table" then error("options are a table, such as { root = \"FOLDER\" }", level + 1) end
+  for key, value in pairs(options) do
+    if key ~= "root" then error(("unknown option '%s'; the only one is 'root'"):format(tostring(key)), level + 1) end
+    if type(value) ~= "string" then
+      error(("option 'root' is a folder's path, not a %s"):format(type(value)), level + 1)
+    end
+  end
+  return options
+end
+
+local function read_set(set, root)
+  local paths, message = locate(set, root)
+  if not paths then error(message, 0) end
+  return read_half(set, paths["train-images"], paths["train-labels"]),
+    read_half(set, paths["t10k-images"], paths["t10k-labels"])
+end
+
+local function load_set(name, options)
+  local read, train, test = pcall(read_set, sets[name], check_options(options, 3).root)
+  if not read then error(train, 3) end
+  return train, test
+end
+
+-- ---- for users ----
+
+--- data.mnist({root = FOLDER}) -> train, test
+--- MNIST's 60,000 and 10,000 handwritten digits (LeCun, Cortes, Burges). Read from the first folder that has its four
+--- IDX files, gzipped or not: each of data.roots() and MNIST/raw in it; with `root` only that one. `make data` brings
+--- them. Raises an error that lists the places when they are missing, and names the file that is damaged.
+function data.mnist(options)
+  local train, test = load_set("mnist", options)
+  return train, test
+end
+
+--- data.fashion_mnist({root = FOLDER}) -> train, test
+--- Fashion-MNIST's 60,000 and 10,000 images of clothing (Xiao, Rasul, Vollgraf 2017), like data.mnist. Looked for in
+--- FashionMNIST/raw and fashion-mnist below each of data.roots(), then where Debian's dataset-fashion-mnist puts it.
+function data.fashion_mnist(options)
+  local train, test = load_set("fashion_mnist", options)
+  return train, test
+end
+
+--- data.idx(path) -> tensor
+--- Any IDX file, gzipped or not. uint8 stays uint8 (cast it before arithmetic), smaller and larger integers become
+--- int64, floats keep their type. A file that is not exactly as long as its header says is an error.
+function data.idx(path)
+  local read, tensor = pcall(read_idx, path)
+  if not read then error(tensor, 2) end
+  return tensor
+end
+
+local function set_named(name, level)
+  return sets[name] or error(("no data set is called '%s'; expected 'mnist' or 'fashion_mnist'"):format(
+    tostring(name)), level + 1)
+end
+
+--- data.missing(name, {root = FOLDER}) -> nil, or a message
+--- Asks whether "mnist" or "fashion_mnist" could be read, without reading it: nil when its files are there, otherwise
+--- the places looked at and the command that brings it.
+function data.missing(name, options)
+  local _, message = locate(set_named(name, 2), check_options(options, 2).root)
+  return message
+end
+
+--- data.paths(name, {root = FOLDER}) -> {["train-images"] = path, ...}, or nil and the message of data.missing
+function data.paths(name, options)
+  return locate(set_named(name, 2), check_options(options, 2).root)
+end
+
+--- data.subset(set, n) -> a data set of the first n examples
+function data.subset(set, n)
+  if type(set) ~= "table" or set.x == nil or set.y == nil then
+    error("data.subset: expected a data set, a table with x and y", 2)
+  end
+  local count = set.y:size(1)
+  local whole = math.type(n) and math.tointeger(n)
+  if not whole or whole < 1 or whole > count then
+    error(("data.subset: n is %s; expected a whole number from 1 to %d"):format(tostring(n), count), 2)
+  end
+  local result = {}
+  for key, value in pairs(set) do result[key] = value end
+  result.x, result.y = set.x:slice(1, 1, whole), set.y:slice(1, 1, whole)
+  return result
+end
+
+return data

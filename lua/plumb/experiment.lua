@@ -1,0 +1,262 @@
+--- Experiments: a script declares its settings, runs, and leaves a folder that says what was done and what came out.
+--
+--     local run = experiment.start{ name = "decay", description = "...", settings = {{ name = "epochs", default = 100 }} }
+--     for epoch = 1, run.settings.epochs do
+--       run:record{ epoch = epoch, loss = loss }                 -- a row of metrics.csv
+--     end
+--     run:figure("loss", plot.lines(losses))                     -- loss.svg, loss.png, loss.gp
+--     run:summary("loss", loss, "mean squared error at the end") -- an entry of summary.json
+--     run:finish()
+--
+-- Whatever makes a run impossible (a wrong option, an output folder that can't be used) is said on standard error before
+-- any work, with exit code 2. In the JSON files numbers that are not finite are the strings "nan", "inf" and "-inf".
+
+local text = require "plumb.experiment.text"
+local options = require "plumb.experiment.options"
+local folder = require "plumb.experiment.folder"
+local metrics = require "plumb.experiment.metrics"
+local progress = require "plumb.progress"
+local process = require("plumb.core").process
+
+local experiment = {}
+
+local COLUMNS = 80 -- of everything that is printed
+local FIELDS = { name = "string", description = "string", settings = "table", columns = "table", arguments = "table",
+                 exit = "function" }
+
+local Run = {}
+Run.__index = Run
+Run.__name = "plumb.run"
+
+-- ---- starting ----------------------------------------------------------------------------------------------------
+
+local function check_request(request)
+  if type(request) ~= "table" then text.fail("experiment.start: expected a table, not a %s", type(request)) end
+  for field, value in pairs(request) do
+    local expected = FIELDS[field]
+    if not expected then text.fail("experiment.start: there is no field '%s'", tostring(field)) end
+    if type(value) ~= expected then
+      text.fail("experiment.start: %s must be a %s, not a %s", field, expected, type(value))
+    end
+  end
+  if not (request.name or ""):find("^%w[%w_-]*$") then
+    text.fail("experiment.start: a name made of letters, digits, _ and - is needed")
+  end
+end
+
+-- How this program was started: all words, and those up to the script.
+local function command_words(request)
+  local all, start = {}, {}
+  if request.arguments or not arg then
+    start[1] = request.name
+  else
+    local first = 0
+    while arg[first - 1] do first = first - 1 end
+    for i = first, 0 do start[#start + 1] = arg[i] end
+  end
+  local arguments = request.arguments or arg or {}
+  table.move(start, 1, #start, 1, all)
+  table.move(arguments, 1, #arguments, #start + 1, all)
+  return all, start, arguments
+end
+
+-- The settings as they are used: a misspelt name is an error instead of nil, and nothing can make config.json untrue.
+local function sealed(values, names)
+  return setmetatable({}, {
+    __index = function(_, name)
+      if values[name] ~= nil then return values[name] end
+      local meant = text.nearest(tostring(name), names)
+      text.fail("run.settings has no '%s'%s", tostring(name), meant and "; did you mean '" .. meant .. "'?" or "")
+    end,
+    __newindex = function(_, name) text.fail("run.settings.%s can't be changed: the settings are fixed", tostring(name)) end,
+    __pairs = function() return pairs(values) end,
+  })
+end
+
+local function own_settings(settings, values)
+  local own, names, listed = {}, {}, {}
+  for _, setting in ipairs(settings) do
+    if setting.own then
+      own[setting.name] = values[setting.name]
+      names[#names + 1] = setting.name
+      listed[#listed + 1] = { setting.name, values[setting.name] }
+    end
+  end
+  return sealed(own, names), text.object(listed)
+end
+
+-- Tells plumb about the threads; returns what it then has. A message instead of the number when it refuses.
+local function use_threads(plumb, wanted)
+  if type(plumb.threads) ~= "function" then return nil end
+  if wanted then
+    local ok, message = pcall(plumb.threads, wanted)
+    if not ok then return nil, ("option --threads: %s"):format(message) end
+  end
+  return plumb.threads()
+end
+
+local function describe_run(request, values, listed, plumb, threads)
+  return text.json(text.object{
+    { "name", request.name },
+    { "description", request.description },
+    { "settings", listed },
+    { "seed", values.seed },
+    { "quick", values.quick },
+    { "version", plumb.version },
+    { "threads", threads },
+    { "cpu_kernel", type(plumb.cpu_kernel) == "function" and plumb.cpu_kernel() or nil },
+    { "command", text.shell((command_words(request))) },
+    { "started", os.date("!%Y-%m-%dT%H:%M:%SZ") },
+  })
+end
+
+-- Everything that can refuse a run. Returns the Run, or nil and a message.
+local function prepare(request, settings, values, given)
+  local found, plumb = pcall(require, "plumb")
+  plumb = found and plumb or {}
+  local threads, message = use_threads(plumb, given.threads)
+  if message then return nil, message end
+  local run = setmetatable({ name = request.name, seed = values.seed, quick = values.quick, threads = threads,
+                             summaries = {}, figures = {}, started = process.time() }, Run)
+  local listed
+  run.settings, listed = own_settings(settings, values)
+  run.folder, message = folder.claim{
+    name = request.name, out = given.out, parent = values.out, overwrite = values.overwrite,
+    config = describe_run(request, values, listed, plumb, threads),
+  }
+  if not run.folder then return nil, message end
+  run.metrics, message = metrics.new(run:path("metrics.csv"), request.columns, function(warning) run:warn(warning) end)
+  if not run.metrics then return nil, message end
+  return run
+end
+
+--- experiment.start{name =, description =, settings =, columns =}: reads the command line, makes the run folder, and returns
+--- the run, with run.settings (by name), run.seed, run.quick, run.threads and run.folder.
+--- settings: a list, in the order that --help shows, of {name =, default =, quick = the value under --quick, help =, choices =
+--- {...}, minimum =, maximum =, check = function(value) returning true, or false and a message}. The default's type is the
+--- setting's: integer, number, string, boolean (--name, --no-name) or list of numbers.
+--- columns: the columns of metrics.csv; without them they follow from the rows.
+--- For tests: arguments = list of strings instead of the command line, exit = function(code) instead of os.exit.
+function experiment.start(request)
+  check_request(request)
+  local settings = options.declare(request.settings or {})
+  local exit = request.exit or function(code) os.exit(code, true) end
+  local _, start, arguments = command_words(request)
+  local command = text.shell(start)
+  local values, given = options.parse(settings, arguments, { command = command, description = request.description })
+  if values == "help" then
+    io.stdout:write(given)
+    return exit(0)
+  end
+  local run, message = nil, given
+  if values then run, message = prepare(request, settings, values, given) end
+  if not run then
+    io.stderr:write(("%s: %s\nTry '%s --help'.\n"):format(request.name, message, command))
+    return exit(2)
+  end
+  run:say("%s: results go to %s/ (seed %d%s)", run.name, run.folder, run.seed, run.quick and ", quick" or "")
+  return run
+end
+
+-- ---- while it runs -----------------------------------------------------------------------------------------------
+
+--- run:path(name): the path of a file in the run folder.
+function Run:path(name) return self.folder .. "/" .. name end
+
+--- run:say(line, ...): prints a line, formatted as by string.format when there is more than the line.
+function Run.say(_, line, ...)
+  if select("#", ...) > 0 then line = line:format(...) end
+  progress.hide()
+  io.stdout:write(tostring(line), "\n")
+  io.stdout:flush()
+end
+
+--- run:warn(message): says on standard error what went wrong without ending the run.
+function Run:warn(message)
+  progress.hide()
+  io.stderr:write(("%s: warning: %s\n"):format(self.name, message))
+end
+
+--- run:record{name = value, ...}: adds a row to metrics.csv. Values are numbers, strings, booleans or tensors of one
+--- element; missing columns stay empty, new ones are added behind unless the columns were declared.
+function Run:record(row) self.metrics:record(row) end
+
+--- run:figure(name, figure): saves name.gp, name.svg and name.png in the run folder. Trouble with gnuplot or the disk is a
+--- warning. The same name again replaces the figure. Returns whether all three are there.
+function Run:figure(name, figure)
+  if type(name) ~= "string" or not name:find("^[%w_][%w_.-]*$") then
+    text.fail("run:figure: the name '%s' must be made of letters, digits, _, - and .", tostring(name))
+  end
+  if type(figure) ~= "table" or type(figure.save) ~= "function" then
+    text.fail("run:figure: '%s' must be a figure made by plumb.plot, not a %s", name, type(figure))
+  end
+  local saved, missing, trouble = {}, {}, nil
+  for _, ending in ipairs{ "svg", "png", "gp" } do
+    local path = self:path(name .. "." .. ending)
+    local ok, result, message = pcall(figure.save, figure, path)
+    local list = ok and result and saved or missing
+    list[#list + 1] = "." .. ending
+    if list == missing then
+      trouble = trouble or tostring(ok and message or result)
+      if not self.figures[name] then os.remove(path) end -- an overwritten run's figure would pass for this one's
+    end
+  end
+  if #missing > 0 then
+    self:warn(("figure %s: no %s: %s"):format(name, table.concat(missing, ", "), trouble))
+  end
+  if not self.figures[name] then self.figures[#self.figures + 1] = name end
+  self.figures[name] = saved
+  return #missing == 0
+end
+
+-- ---- results -----------------------------------------------------------------------------------------------------
+
+--- run:summary(name, value, meaning): a result (number, string, boolean or tensor of one element) and what it means, in
+--- words with the unit.
+function Run:summary(name, value, meaning)
+  if type(name) ~= "string" or not name:find("^[%a_][%w_]*$") then
+    text.fail("run:summary: the name '%s' must be made of letters, digits and _", tostring(name))
+  end
+  local scalar = text.scalar(value)
+  if scalar == nil then text.fail("run:summary: '%s' is a %s, expected a number or text", name, type(value)) end
+  if type(meaning) ~= "string" or not meaning:find("%S") then
+    text.fail("run:summary: '%s' needs its meaning, in words", name)
+  end
+  if self.summaries[name] then text.fail("run:summary: there is already a '%s'", name) end
+  self.summaries[name] = true
+  self.summaries[#self.summaries + 1] = { name = name, value = scalar, meaning = meaning }
+end
+
+function Run:write_summary()
+  local entries = {}
+  for i, entry in ipairs(self.summaries) do
+    entries[i] = { entry.name, text.object{ { "value", entry.value }, { "meaning", entry.meaning } } }
+  end
+  return folder.write(self:path("summary.json"), { text.json(text.object(entries)) })
+end
+
+function Run:print_results()
+  local rows = {}
+  for i, entry in ipairs(self.summaries) do rows[i] = { entry.name, text.short(entry.value), entry.meaning } end
+  self:say("\n%s took %.1f s", self.name, process.time() - self.started)
+  for _, line in ipairs(text.table(rows, COLUMNS)) do self:say(line) end
+  for i, name in ipairs(self.figures) do
+    if i == 1 then self:say("figures in %s/", self.folder) end
+    local saved = self.figures[name]
+    self:say("  %s", #saved > 0 and name .. " " .. table.concat(saved, " ") or name .. " (not saved)")
+  end
+end
+
+--- run:finish(): writes summary.json and prints what came out and where the figures are. Raises when the results can't be
+--- written, after printing them.
+function Run:finish()
+  if self.finished then text.fail("run:finish: the run has already finished") end
+  self.finished = true
+  local recorded, record_message = self.metrics:finish()
+  local summarised, summary_message = self:write_summary()
+  self:print_results()
+  if not recorded then error(("%s is not complete: %s"):format(self:path("metrics.csv"), record_message), 2) end
+  if not summarised then error(("%s is not written: %s"):format(self:path("summary.json"), summary_message), 2) end
+end
+
+return experiment

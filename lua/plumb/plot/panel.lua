@@ -1,0 +1,204 @@
+--- A panel: one pair of axes with the series on it, everything decided but not yet written in gnuplot's language.
+--
+-- A panel is {options, layers, x, y, y2, notes, width, height}. A layer is {series, points}; an axis is {lo, hi, log,
+-- digits}, or nil where no series uses it. A panel without a single drawable point has no x.
+
+local series = require "plumb.plot.series"
+
+local panel = {}
+
+local fail = series.fail
+
+local OPTIONS = {
+  title = "text", xlabel = "text", ylabel = "text", y2label = "text",
+  logx = "flag", logy = "flag", logy2 = "flag",
+  xrange = "range", yrange = "range", y2range = "range",
+  legend = "legend", width = "pixels", height = "pixels", x = "list",
+}
+local LEGENDS = { best = true, right = true, below = true, inside = true, none = true }
+
+-- Space between the outermost points and the border, as a share of the axis.
+local MARGIN = 0.04
+
+local check_option = {}
+
+function check_option.text(value, where)
+  if type(value) ~= "string" and type(value) ~= "number" then
+    fail("%s must be a text, not a %s", where, type(value))
+  end
+end
+
+function check_option.flag(value, where)
+  if type(value) ~= "boolean" then fail("%s must be true or false, not a %s", where, type(value)) end
+end
+
+function check_option.range(value, where, log)
+  if type(value) ~= "table" then fail("%s must be {from, to}, not a %s", where, type(value)) end
+  for k = 1, 2 do
+    local bound = value[k]
+    if bound ~= nil and (type(bound) ~= "number" or not series.is_drawable(bound, log)) then
+      fail("%s[%d] must be a finite number%s", where, k, log and " above 0, since the axis is logarithmic" or "")
+    end
+  end
+  if value[1] and value[2] and value[1] >= value[2] then
+    fail("%s must rise: its first value has to be below the second", where)
+  end
+end
+
+function check_option.legend(value, where)
+  if not LEGENDS[value] then
+    fail('%s must be "best", "right", "below", "inside" or "none"', where)
+  end
+end
+
+function check_option.pixels(value, where)
+  if type(value) ~= "number" or not (value >= 100 and value <= 10000) then
+    fail("%s must be a number of pixels from 100 to 10000", where)
+  end
+end
+
+function check_option.seconds(value, where)
+  if type(value) ~= "number" or value ~= value or value <= 0 then fail("%s must be a positive number of seconds", where) end
+end
+
+function check_option.list() end -- checked with the series it belongs to
+
+--- panel.check_options(options, who, known): a copy of the options after checking names and values. `known` maps each
+--- name to its kind and is by default what plot.lines takes.
+function panel.check_options(options, who, known)
+  if options == nil then return {} end
+  if type(options) ~= "table" then fail("%s: options must be a table, not a %s", who, type(options)) end
+  known = known or OPTIONS
+  local copy = {}
+  for name, value in pairs(options) do
+    local kind = known[name]
+    if not kind then
+      local names = {}
+      for each in pairs(known) do names[#names + 1] = each end
+      table.sort(names)
+      fail("%s: unknown option '%s' (known: %s)", who, tostring(name), table.concat(names, ", "))
+    end
+    local axis = kind == "range" and name:match("^(.-)range$")
+    check_option[kind](value, who .. ": option " .. name, axis and options["log" .. axis])
+    copy[name] = value
+  end
+  return copy
+end
+
+-- Widens {lo, hi} by the margin where the user has not fixed an end, and where both ends are the same.
+local function widen(lo, hi, log, margin, fixed)
+  if log then lo, hi = math.log(lo), math.log(hi) end
+  local span = hi - lo
+  if span <= 1e-9 * math.max(math.abs(lo), math.abs(hi)) or span == 0 then
+    span = log and math.log(10) or (lo == 0 and 1 or math.abs(lo))
+    margin = 0.5
+  end
+  lo, hi = lo - margin * span, hi + margin * span
+  if log then lo, hi = math.max(math.exp(lo), 1e-305), math.min(math.exp(hi), 1e305) end
+  return fixed[1] or lo, fixed[2] or hi
+end
+
+-- Nine significant digits are plenty, unless the axis shows a small stretch far from zero (times, or a flat loss).
+local function digits_for(lo, hi)
+  return hi - lo < 1e-4 * math.max(math.abs(lo), math.abs(hi)) and 15 or 9
+end
+
+-- The least and the largest of the values that `visit` shows to its argument.
+local function bounds(visit, fixed)
+  local lo, hi = math.huge, -math.huge
+  visit(function(value)
+    if value < lo then lo = value end
+    if value > hi then hi = value end
+  end)
+  if lo > hi then lo, hi = fixed[1] or fixed[2], fixed[2] or fixed[1] end
+  if not lo then return nil end
+  return math.min(lo, fixed[1] or lo), math.max(hi, fixed[2] or hi)
+end
+
+local function make_axis(visit, log, margin, fixed)
+  fixed = fixed or {}
+  local lo, hi = bounds(visit, fixed)
+  if not lo then return nil end
+  lo, hi = widen(lo, hi, log, margin, fixed)
+  if lo >= hi then -- the one fixed end lies beyond all data, and stays
+    local step = math.max(1, math.abs(fixed[1] or fixed[2]))
+    if fixed[1] then hi = lo + 9 * step elseif log then lo = hi / 10 else lo = hi - 9 * step end
+  end
+  return { lo = lo, hi = hi, log = log, digits = digits_for(lo, hi) }
+end
+
+local function visit_x(layers)
+  return function(see)
+    for _, layer in ipairs(layers) do
+      for _, i in ipairs(layer.points) do
+        if i ~= 0 then see(layer.series.x[i]) end
+      end
+    end
+  end
+end
+
+-- The y values (bands too) of one axis that lie within the drawn part of x.
+local function visit_y(layers, number, x, log)
+  return function(see)
+    for _, layer in ipairs(layers) do
+      local one = layer.series
+      for _, i in ipairs(one.axis == number and layer.points or {}) do
+        if i ~= 0 and one.x[i] >= x.lo and one.x[i] <= x.hi then
+          see(one.y[i])
+          if one.lo and series.is_drawable(one.lo[i], log) then see(one.lo[i]) end
+          if one.hi and series.is_drawable(one.hi[i], log) then see(one.hi[i]) end
+        end
+      end
+    end
+  end
+end
+
+local function note_omissions(notes, one, number, drawable, omitted)
+  local name = one.name and ("'%s'"):format(one.name) or ("number %d"):format(number)
+  if drawable == 0 then
+    notes[#notes + 1] = ("series %s has no point that can be drawn (no finite data, or none above 0 on a log axis)"):format(name)
+  elseif drawable < #one.y then
+    notes[#notes + 1] = ("series %s: %d of %d points left out (not finite, or not above 0 on a log axis)"):format(
+      name, #one.y - drawable, #one.y)
+  end
+  if omitted > 0 then
+    notes[#notes + 1] = ("series %s: every %.3g-th point is drawn"):format(name, #one.y / (#one.y - omitted))
+  end
+end
+
+--- panel.make(checked_series, options): the panel; both arguments are already checked.
+function panel.make(checked, options)
+  local made = { options = options, layers = {}, notes = {} }
+  local margin = 0
+  for number, one in ipairs(checked) do
+    local log_y = one.axis == 2 and options.logy2 or one.axis == 1 and options.logy
+    local points, drawable, omitted = series.points(one, options.logx, log_y)
+    made.layers[number] = { series = one, points = points, is_empty = drawable == 0 }
+    note_omissions(made.notes, one, number, drawable, omitted)
+    if one.style ~= "lines" or drawable < 30 then margin = MARGIN end
+  end
+  made.x = make_axis(visit_x(made.layers), options.logx, margin, options.xrange)
+  if made.x then
+    made.y = make_axis(visit_y(made.layers, 1, made.x, options.logy), options.logy, MARGIN, options.yrange)
+    made.y2 = make_axis(visit_y(made.layers, 2, made.x, options.logy2), options.logy2, MARGIN, options.y2range)
+  end
+  if not (made.y or made.y2) then
+    made.x = nil
+    made.notes[#made.notes + 1] = "no finite data: the panel is empty"
+  end
+  return made
+end
+
+--- panel.y_axis(made, layer): the axis that the layer's y values belong to; nil where none of them is in sight.
+function panel.y_axis(made, layer)
+  if layer.series.axis == 2 then return made.y2 end
+  return made.y
+end
+
+--- panel.position(axis, value): where on the axis a value stands: 0 at its low end, 1 at its high end.
+function panel.position(axis, value)
+  if axis.log then return math.log(value / axis.lo) / math.log(axis.hi / axis.lo) end
+  return (value - axis.lo) / (axis.hi - axis.lo)
+end
+
+return panel

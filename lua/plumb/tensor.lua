@@ -1,0 +1,345 @@
+--- Making tensors, and the operators that are composed of others.
+local core = require "plumb.core"
+local report = require "plumb.report"
+local format = require "plumb.format"
+
+local tensor = {}
+local methods, Tensor, operators = core.methods, core.Tensor, core.operators
+local default_dtype = "float32"
+
+-- ---- dtype and random state ----
+
+--- set_default_dtype(dtype): "float32" (at the start) or "float64", for tensors made from here on.
+function tensor.set_default_dtype(dtype)
+  if dtype ~= "float32" and dtype ~= "float64" then
+    report.fail("set_default_dtype: 'float32' or 'float64', not %s", tostring(dtype))
+  end
+  default_dtype = dtype
+end
+
+--- get_default_dtype() -> "float32" or "float64"
+function tensor.get_default_dtype() return default_dtype end
+
+-- The default stream of random numbers: each draw takes the next stream of the seed (Philox 4x32-10).
+local seed, stream = 0, 0
+
+--- manual_seed(seed): restarts the random numbers that rand, randn, randperm and new layers draw. The seed is 0 at the
+--- start, so that a program does the same at every run.
+function tensor.manual_seed(value)
+  seed, stream = report.integer("manual_seed", "the seed", value), 0
+end
+
+--- next_key() -> seed, stream: a key that no draw has had yet.
+function tensor.next_key()
+  stream = stream + 1
+  return seed, stream
+end
+
+-- ---- making tensors ----
+
+-- (3, 4, {dtype = ...}), ({3, 4}, {dtype = ...}) or (3, 4) -> shape, options
+local function shape_and_options(who, ...)
+  local arguments = table.pack(...)
+  local options
+  if type(arguments[arguments.n]) == "table" and (arguments.n > 1 or arguments[1][1] == nil and next(arguments[1])) then
+    options = arguments[arguments.n]
+    arguments.n = arguments.n - 1
+  end
+  if options == nil or #options == 0 then
+    options = report.options(who, options, { dtype = default_dtype, seed = report.none })
+  else
+    report.fail("%s: the shape is one table or numbers, not both", who)
+  end
+  if type(arguments[1]) == "table" then return arguments[1], options end
+  local shape = {}
+  for i = 1, arguments.n do shape[i] = arguments[i] end
+  return shape, options
+end
+
+--- tensor(list, {dtype = "float32"}): a tensor from a number or nested lists; lists of integers only become int64 if
+--- asked for by dtype.
+function tensor.tensor(list, options)
+  if core.is_tensor(list) then
+    return options and options.dtype and list:cast(options.dtype) or list
+  end
+  if type(list) ~= "table" and type(list) ~= "number" then
+    report.fail("tensor: a number or nested lists of numbers, not %s", type(list))
+  end
+  return core.from_nested(list, report.options("tensor", options, { dtype = default_dtype }).dtype)
+end
+
+--- full({3, 4}, value, {dtype =}): every element is value.
+function tensor.full(shape, value, options)
+  if type(shape) ~= "table" then report.fail("full: full({3, 4}, value), with the shape as a table") end
+  return core.full(shape, value, report.options("full", options, { dtype = default_dtype }).dtype)
+end
+
+--- zeros(3, 4) or zeros({3, 4}, {dtype = "float64"}): zeros of a shape.
+function tensor.zeros(...)
+  local shape, options = shape_and_options("zeros", ...)
+  return core.full(shape, 0, options.dtype)
+end
+
+--- ones(3, 4) or ones({3, 4}, {dtype = "float64"}): ones of a shape.
+function tensor.ones(...)
+  local shape, options = shape_and_options("ones", ...)
+  return core.full(shape, 1, options.dtype)
+end
+
+local function random(who, kind, ...)
+  local shape, options = shape_and_options(who, ...)
+  if options.seed then return core.random(kind, shape, options.dtype, options.seed, 0) end
+  return core.random(kind, shape, options.dtype, tensor.next_key())
+end
+
+--- rand(3, 4) or rand({3, 4}, {dtype =, seed =}): uniform numbers in [0, 1). With a seed they are always the same;
+--- without, they continue the stream of manual_seed.
+function tensor.rand(...) return random("rand", "uniform", ...) end
+
+--- randn(3, 4) or randn({3, 4}, {dtype =, seed =}): standard normal numbers; see rand.
+function tensor.randn(...) return random("randn", "normal", ...) end
+
+--- randint(low, high, {3, 4}, {seed =}): int64 numbers from low to high, both included.
+function tensor.randint(low, high, shape, options)
+  options = report.options("randint", options, { seed = report.none })
+  report.integer("randint", "high", high, report.integer("randint", "low", low))
+  local uniform = tensor.rand(shape, { dtype = "float64", seed = options.seed })
+  return (uniform * (high - low + 1)):floor():cast("int64") + low
+end
+
+--- randperm(n, {seed =}): 1 .. n in random order, int64.
+function tensor.randperm(n, options)
+  options = report.options("randperm", options, { seed = report.none })
+  if options.seed then return core.permutation(n, options.seed, 0) end
+  return core.permutation(n, tensor.next_key())
+end
+
+--- arange(first, last, step, {dtype =}): first, first + step, ... up to last, which is included as in Lua's `for`;
+--- arange(n) counts 1 .. n. Integers give int64.
+function tensor.arange(first, last, step, options)
+  if type(last) == "table" or last == nil then first, last, step, options = 1, first, 1, last end
+  if type(step) == "table" then step, options = 1, step end
+  step = step or 1
+  for name, value in pairs { first = first, last = last, step = step } do report.number("arange", name, value) end
+  if step == 0 then report.fail("arange: the step must not be 0") end
+  local integers = math.type(first) == "integer" and math.type(last) == "integer" and math.type(step) == "integer"
+  options = report.options("arange", options, { dtype = integers and "int64" or default_dtype })
+  local count = math.max(0, math.floor((last - first) / step * (1 + 1e-15)) + 1)
+  return core.arange(count, first, step, options.dtype)
+end
+
+--- linspace(first, last, n, {dtype =}): n numbers evenly spaced from first to last, both included.
+function tensor.linspace(first, last, n, options)
+  n = report.integer("linspace", "n", n, 1)
+  report.number("linspace", "first", first)
+  report.number("linspace", "last", last)
+  options = report.options("linspace", options, { dtype = default_dtype })
+  local t = core.arange(n, first, n > 1 and (last - first) / (n - 1) or 0, "float64")
+  if n > 1 then t[n] = last end
+  return t:cast(options.dtype)
+end
+
+--- eye(n, m, {dtype =}): the identity matrix (n, m); m is n if left out.
+function tensor.eye(n, m, options)
+  if type(m) == "table" then m, options = nil, m end
+  m = m or n
+  options = report.options("eye", options, { dtype = default_dtype })
+  local row, column = tensor.arange(n):reshape(n, 1), tensor.arange(m):reshape(1, m)
+  return row:eq(column):cast(options.dtype)
+end
+
+-- ---- composed operators ----
+
+-- Registers an operator that is composed of others, beside the rows of the core's table: as function, as method and as an
+-- entry that the tests walk.
+local function composed(row)
+  row.kind, row.differentiable, row.doc = "composed", row.differentiable ~= false, row.doc
+  operators[row.name] = row
+  tensor[row.name] = row.call
+  methods[row.name] = methods[row.name] or row.call
+end
+
+local function check(who, x)
+  if not core.is_tensor(x) then report.fail("%s: x must be a tensor, not %s", who, type(x)) end
+  return x
+end
+
+local function real(x)
+  local dtype = x:dtype()
+  return (dtype == "float32" or dtype == "float64") and x or x:cast("float32")
+end
+
+-- The number of elements that a reduction along `axes` puts together.
+local function reduced_count(x, axes)
+  if axes == nil then return x:numel() end
+  local count = 1
+  for _, axis in ipairs(type(axes) == "table" and axes or { axes }) do count = count * x:size(axis) end
+  return count
+end
+
+composed { name = "mean", signature = "x, axes:axes?, keepdim:boolean?",
+  doc = "The mean of all elements, or along an axis or a list of axes.",
+  samples = "x=randn(2,3) ; x:mean(2) ; i -> total(3, function(j) return x(i,j) end) / 3",
+  call = function(x, axes, keepdim)
+    x = real(check("mean", x))
+    return x:sum(axes, keepdim) / reduced_count(x, axes)
+  end }
+
+composed { name = "var", signature = "x, axes:axes?, keepdim:boolean?, correction=1",
+  doc = "The variance of all elements or along axes, divided by n - correction (1: unbiased).",
+  samples = "x=randn(2,3) ; x:var(2) ; i -> (x(i,1)^2 + x(i,2)^2 + x(i,3)^2 - (x(i,1)+x(i,2)+x(i,3))^2/3) / 2",
+  call = function(x, axes, keepdim, correction)
+    x = real(check("var", x))
+    local deviation = x - x:mean(axes or nil, true):reshape(axes and x:mean(axes, true):shape() or {})
+    return deviation:square():sum(axes, keepdim) / (reduced_count(x, axes) - (correction or 1))
+  end }
+
+composed { name = "std", signature = "x, axes:axes?, keepdim:boolean?, correction=1",
+  doc = "The standard deviation: the square root of var.",
+  samples = "x=randn(2,3) ; x:std(2) ; i -> math.sqrt((x(i,1)^2 + x(i,2)^2 + x(i,3)^2 - (x(i,1)+x(i,2)+x(i,3))^2/3) / 2)",
+  call = function(x, axes, keepdim, correction) return methods.var(x, axes, keepdim, correction):sqrt() end }
+
+composed { name = "norm", signature = "x, axes:axes?, keepdim:boolean?",
+  doc = "The Euclidean norm of all elements or along axes; its gradient at 0 is 0.",
+  samples = "x=randn(2,3) ; x:norm(2) ; i -> math.sqrt(x(i,1)^2 + x(i,2)^2 + x(i,3)^2)",
+  call = function(x, axes, keepdim)
+    local squares = real(check("norm", x)):square():sum(axes, keepdim)
+    local zero = squares:eq(0)
+    return core.where(zero, 0, core.where(zero, 1, squares):sqrt())
+  end }
+
+composed { name = "logsumexp", signature = "x, axis:axis, keepdim:boolean?",
+  doc = "log of the sum of e^x along an axis, exact for large x: the maximum is taken out first.",
+  samples = "x=randn(2,3) ; x:logsumexp(2) ; i -> math.log(math.exp(x(i,1)) + math.exp(x(i,2)) + math.exp(x(i,3)))",
+  call = function(x, axis, keepdim)
+    local largest = real(check("logsumexp", x)):max(axis, true):detach()
+    local result = (x - largest):exp():sum(axis, true):log() + largest
+    return keepdim and result or result:sum(axis)
+  end }
+
+composed { name = "log_softmax", signature = "x, axis:axis",
+  doc = "x - logsumexp(x) along an axis: the logarithms of softmax.",
+  samples = "x=randn(2,3) ; x:log_softmax(2) ; i,j -> x(i,j) - math.log(math.exp(x(i,1)) + math.exp(x(i,2)) + math.exp(x(i,3)))",
+  call = function(x, axis)
+    local shifted = real(check("log_softmax", x)) - x:max(axis, true):detach()
+    return shifted - shifted:exp():sum(axis, true):log()
+  end }
+
+composed { name = "softmax", signature = "x, axis:axis",
+  doc = "e^x divided by its sum along an axis.",
+  samples = "x=randn(2,3) ; x:softmax(2) ; i,j -> math.exp(x(i,j)) / (math.exp(x(i,1)) + math.exp(x(i,2)) + math.exp(x(i,3)))",
+  call = function(x, axis)
+    local e = (real(check("softmax", x)) - x:max(axis, true):detach()):exp()
+    return e / e:sum(axis, true)
+  end }
+
+composed { name = "argmin", signature = "x, axis:axis?, keepdim:boolean?", differentiable = false,
+  doc = "Where the smallest element stands along an axis (from 1; the first of equals), or in the flattened tensor.",
+  samples = "x=randn(2,2) ; x:argmin(2) ; i -> x(i,1) <= x(i,2) and 1 or 2",
+  call = function(x, axis, keepdim) return (-check("argmin", x)):argmax(axis, keepdim) end }
+
+composed { name = "one_hot", signature = "x, classes:integer", differentiable = false,
+  doc = "For labels (int64, from 1): a last axis of `classes` elements that is 1 at the label, else 0 (default dtype).",
+  samples = "n=tensor({2,1,3}) ; n:one_hot(4) ; i,j -> n(i) == j and 1 or 0",
+  call = function(x, classes)
+    local shape = check("one_hot", x):shape()
+    shape[#shape + 1] = 1
+    return x:reshape(shape):eq(tensor.arange(classes)):cast(default_dtype)
+  end }
+
+composed { name = "stack", signature = "parts:tensors, axis:axis?",
+  doc = "The tensors of a list, all of one shape, along a new axis (by default the first).",
+  samples = "x=randn(3), y=randn(3) ; stack({x,y},2) ; i,j -> j == 1 and x(i) or y(i)",
+  call = function(parts, axis)
+    if type(parts) ~= "table" or #parts == 0 then report.fail("stack: a list of tensors, not %s", type(parts)) end
+    local rows = {}
+    for i, part in ipairs(parts) do rows[i] = check("stack", part):unsqueeze(axis or 1) end
+    return core.concat(rows, axis or 1)
+  end }
+
+composed { name = "unsqueeze", signature = "x, axis:axis", doc = "x with a new axis of size 1 at this place.",
+  samples = "x=randn(2,3) ; x:unsqueeze(2) ; i,j,k -> x(i,k)",
+  call = function(x, axis)
+    local shape = check("unsqueeze", x):shape()
+    axis = report.integer("unsqueeze", "axis", axis, -#shape - 1, #shape + 1)
+    if axis < 0 then axis = #shape + 2 + axis end
+    table.insert(shape, axis, 1)
+    return x:reshape(shape)
+  end }
+
+composed { name = "squeeze", signature = "x, axis:axis?", doc = "x without its axes of size 1, or without this one.",
+  samples = "x=randn(2,1,3) ; x:squeeze() ; i,j -> x(i,1,j)",
+  call = function(x, axis)
+    local shape = {}
+    if axis and check("squeeze", x):size(axis) ~= 1 then
+      report.fail("squeeze: axis %d of shape %s is not of size 1", axis, format.shape(x))
+    end
+    for i, size in ipairs(check("squeeze", x):shape()) do
+      local here = axis == nil or i == axis or i == axis + 1 + x:dim()
+      if not (size == 1 and here) then shape[#shape + 1] = size end
+    end
+    return x:reshape(shape)
+  end }
+
+composed { name = "flatten", signature = "x, first:axis?", doc = "x with all axes from `first` (by default 1) on as one.",
+  samples = "x=randn(2,3,2) ; x:flatten(2) ; i,j -> x(i,(j-1)//2+1,(j-1)%2+1)",
+  call = function(x, first)
+    local shape, left = {}, 1
+    for i, size in ipairs(check("flatten", x):shape()) do
+      if i < (first or 1) then shape[i] = size else left = left * size end
+    end
+    shape[#shape + 1] = left
+    return x:reshape(shape)
+  end }
+
+composed { name = "t", signature = "x", doc = "The transpose of a matrix.",
+  samples = "x=randn(2,3) ; x:t() ; i,j -> x(j,i)",
+  call = function(x)
+    if check("t", x):dim() ~= 2 then report.fail("t: a matrix, not shape %s (see transpose)", format.shape(x)) end
+    return x:transpose(1, 2)
+  end }
+
+composed { name = "dot", signature = "x, y", doc = "The sum of the products of two vectors' elements.",
+  samples = "x=randn(3), y=randn(3) ; x:dot(y) ; -> x(1)*y(1) + x(2)*y(2) + x(3)*y(3)",
+  call = function(x, y) return (check("dot", x) * y):sum() end }
+
+composed { name = "lerp", signature = "x, y, weight", doc = "x + weight * (y - x).",
+  samples = "x=randn(3), y=randn(3) ; x:lerp(y, 0.25) ; i -> 0.75 * x(i) + 0.25 * y(i)",
+  call = function(x, y, weight) return check("lerp", x) * (1 - weight) + y * weight end }
+
+-- ---- the rest of the methods ----
+
+--- t:float(), t:double(), t:long(): t as float32, float64, int64.
+function methods.float(x) return x:cast("float32") end
+function methods.double(x) return x:cast("float64") end
+function methods.long(x) return x:cast("int64") end
+
+--- t:clone(): the same value under a new handle, which assignment to elements does not share.
+function methods.clone(x) return x:slice(1, 1) end
+
+--- t:contiguous(): t itself; layouts are the planner's affair.
+function methods.contiguous(x) return x end
+
+--- t:equal(other): are shapes and all elements the same? A Lua boolean; NaN equals nothing.
+function methods.equal(x, y)
+  if not core.is_tensor(y) or format.shape(x) ~= format.shape(y) then return false end
+  return x:numel() == 0 or x:eq(y):min():item() == 1
+end
+
+--- t:allclose(other, rtol = 1e-5, atol = 1e-8): |x - y| <= atol + rtol |y| everywhere? A Lua boolean.
+function methods.allclose(x, y, rtol, atol)
+  local bound = y:abs() * (rtol or 1e-5) + (atol or 1e-8)
+  return x:numel() == 0 or (x - y):abs():le(bound):min():item() == 1
+end
+
+Tensor.__add, Tensor.__sub, Tensor.__mul, Tensor.__div = core.add, core.sub, core.mul, core.div
+Tensor.__mod, Tensor.__pow, Tensor.__idiv = core.remainder, core.pow, core.floor_divide
+Tensor.__unm = function(x) return core.neg(x) end
+Tensor.__tostring = format.tensor
+Tensor.__name = "tensor"
+
+for name, row in pairs(operators) do
+  if row.call and tensor[name] == nil then tensor[name] = row.call end
+end
+
+return tensor

@@ -1,0 +1,64 @@
+--- Functions of functions: gradients, Hessian-vector products, compiled functions.
+--
+-- They see the tensors that go in as arguments and come out as results. A gradient's graph is made of ordinary operators,
+-- so grad(grad(f)) is nothing special.
+local core = require "plumb.core"
+local report = require "plumb.report"
+
+local transform = {}
+
+local function check_function(who, f)
+  local meta = getmetatable(f)
+  if type(f) ~= "function" and not (meta and meta.__call) then
+    report.fail("%s: a function was expected, not %s", who, type(f))
+  end
+  return f
+end
+
+--- value_and_grad(f, {count = 1}) -> a function of f's arguments that returns what f returns, then the gradients of its
+--- first result, a single number, by its first `count` arguments.
+function transform.value_and_grad(f, options)
+  check_function("value_and_grad", f)
+  local count = report.options("value_and_grad", options, { count = 1 }).count
+  return function(...) return core.value_and_grad(f, count, nil, ...) end
+end
+
+--- grad(f, {count = 1}) -> a function of f's arguments that returns the gradients of f's first result, a single number,
+--- by its first `count` arguments. For any order: grad(function(x) return (grad(f)(x) * v):sum() end).
+function transform.grad(f, options)
+  check_function("grad", f)
+  local count = report.options("grad", options, { count = 1 }).count
+  return function(...)
+    local results = table.pack(core.value_and_grad(f, count, nil, ...))
+    return table.unpack(results, results.n - count + 1, results.n)
+  end
+end
+
+--- vjp(f)(x, v, ...) -> f(x, ...), v^T J: the vector-Jacobian product, for any result shape; v has the result's shape.
+function transform.vjp(f)
+  check_function("vjp", f)
+  return function(x, v, ...) return core.value_and_grad(f, 1, v, x, ...) end
+end
+
+--- hvp(f)(x, v, ...) -> the Hessian of f at x times v (x's shape): the gradient of <grad f(x), v> (Pearlmutter 1994).
+function transform.hvp(f)
+  local gradient = transform.grad(f)
+  return function(x, v, ...)
+    local rest = table.pack(...)
+    return transform.grad(function(y)
+      return (gradient(y, table.unpack(rest, 1, rest.n)) * v):sum()
+    end)(x)
+  end
+end
+
+--- compile(f) -> a function that runs f's graph without building it again. f gets tensors, numbers and variables and returns
+--- tensors. It is traced once for each kind of arguments (dtype, shape, layout): what it does beside tensor operators, such
+--- as printing, happens only then, and tensors that it uses without being given them are constants. For each variable among
+--- the arguments f gets the tensor in it and must return the new value, in order, before its other results.
+function transform.compile(f) return core.compile(check_function("compile", f)) end
+
+--- variable(tensor): holds a tensor that changes from step to step: v:get(), v:set(tensor). A compiled function updates it in
+--- place when nobody else holds the old value.
+function transform.variable(t) return core.variable(t) end
+
+return transform
