@@ -7,7 +7,7 @@ ARCH    ?= native
 VERSION := 0.1.0
 
 PACKAGES := lua5.4 openblas readline zlib
-CPPFLAGS += -D_GNU_SOURCE -DPLUMB_VERSION='"$(VERSION)"' -Icore
+CPPFLAGS += -D_GNU_SOURCE -DPLUMB_VERSION=\"$(VERSION)\" -Icore
 CFLAGS   ?= -O3 -g
 WARNINGS := -Wall -Wextra -Wpedantic -Wshadow
 # -fwrapv: int64 tensors wrap. The two maths flags let loops with sqrt, rint or comparisons use vectors; NaN, infinity
@@ -16,13 +16,12 @@ CODEGEN  := -std=gnu17 -march=$(ARCH) -fwrapv -fno-math-errno -fno-trapping-math
 
 ifeq ($(SAN),1)
   BUILD   := build/san
-  PROGRAM := build/san/plumb
   CFLAGS  := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 else
   BUILD   := build/release
-  PROGRAM := plumb
 endif
 
+PROGRAM := plumb
 SOURCES := $(wildcard core/*.c) $(wildcard bindings/*.c)
 OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o)
 
@@ -48,14 +47,18 @@ STAMP := $(BUILD)/flags
 FLAGS := $(CC) $(CPPFLAGS) $(CFLAGS) $(CODEGEN) $(shell $(CC) -march=$(ARCH) -Q --help=target 2>/dev/null | grep -E 'march=|mtune=' | tr -d '\t\n')
 $(STAMP): .FORCE
 	@mkdir -p $(BUILD)
-	@echo '$(subst ','"'"',$(FLAGS))' | cmp -s - $@ || echo '$(subst ','"'"',$(FLAGS))' > $@
+	@echo '$(FLAGS)' | cmp -s - $@ || echo '$(FLAGS)' > $@
+# ./plumb is linked anew when the other kind of build was the last.
+build/kind: .FORCE
+	@mkdir -p build
+	@echo $(BUILD) | cmp -s - $@ || echo $(BUILD) > $@
 .PHONY: .FORCE
 
 $(BUILD)/%.o: %.c $(STAMP)
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CODEGEN) $(CFLAGS) $(WARNINGS) $(shell pkg-config --cflags $(PACKAGES)) -MMD -MP -c $< -o $@
 
-$(PROGRAM): $(OBJECTS)
+$(PROGRAM): $(OBJECTS) build/kind
 	$(CC) $(CFLAGS) -pthread -Wl,-E -o $@ $(OBJECTS) $(shell pkg-config --libs $(PACKAGES)) -lmvec -lm
 
 -include $(OBJECTS:.o=.d)

@@ -183,7 +183,7 @@ static void place_scratch(plan_graph *g, plan *p, lifetime *lives, int *placed) 
     int placed_count = 0;
     for (int k = 0; k < g->item_count; k++) {
         item *root = &g->items[k];
-        if (root->root != k || root->storage >= 0 || lives[k].begin < 0) continue;
+        if (root->root != k || root->storage >= 0 || (root->leaf < 0 && lives[k].begin < 0)) continue;
         root->storage = p->storage_count++;
         if (root->leaf >= 0) {
             p->storages[root->storage] = (storage){HOME_LEAF, root->leaf};

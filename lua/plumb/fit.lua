@@ -1,0 +1,189 @@
+--- plumb.fit: the training loop that everyone writes.
+local core = require "plumb.core"
+local format = require "plumb.format"
+local report = require "plumb.report"
+local nn = require "plumb.nn"
+local progress = require "plumb.progress"
+local transform = require "plumb.transform"
+
+local EVALUATION_BATCH = 1000
+
+local Run = { doc = [[
+A run, as plumb.fit returns it: what was recorded, one entry per epoch: train_loss (the mean over the epoch's batches), and
+with `validate` test_loss; for classification train_accuracy and test_accuracy. Also epoch, step, seconds, stopped.]] }
+Run.__index = Run
+Run.__name = "plumb.Run"
+Run.__tostring = function(run)
+  local last = run.train_loss[#run.train_loss]
+  return ("run: %d epochs, %d steps, %.1f s, training loss %s%s"):format(run.epoch, run.step, run.seconds,
+    last and ("%.6g"):format(last) or "none", run.stopped and ", stopped: " .. run.stopped or "")
+end
+
+-- ---- checks ----
+
+local function check_set(who, set, model)
+  if type(set) ~= "table" or not core.is_tensor(set.x) or not core.is_tensor(set.y) then
+    report.fail("fit: %s must be a data set {x = tensor, y = tensor}", who)
+  end
+  if set.x:dim() == 0 or set.y:dim() == 0 or #set.x ~= #set.y then
+    report.fail("fit: %s has x of shape %s and y of shape %s: not as many samples", who, format.shape(set.x),
+      format.shape(set.y))
+  end
+  if #set.x == 0 then report.fail("fit: %s has no samples", who) end
+  if set.x:dtype() ~= model.theta:dtype() then
+    report.fail("fit: x of %s is %s, but the model's parameters are %s", who, set.x:dtype(), model.theta:dtype())
+  end
+end
+
+local defaults = { loss = report.none, optimizer = report.none, epochs = 1, batch = 64, validate = report.none, seed = 0,
+  shuffle = true, on_step = report.none, on_epoch = report.none, progress = true }
+
+local function check_options(model, train, given)
+  local options = report.options("fit", given, defaults)
+  if not nn.Module.is(model) then report.fail("fit: the model must be a module, not %s", type(model)) end
+  if model:root() ~= model then report.fail("fit: %s is part of a larger model; train that", model:place()) end
+  if options.loss == nil or options.optimizer == nil then
+    report.fail("fit: needs loss (e.g. nn.MSELoss()) and optimizer (e.g. optim.Adam{lr = 1e-3})")
+  end
+  report.integer("fit", "epochs", options.epochs, 0)
+  report.integer("fit", "batch", options.batch, 1)
+  report.integer("fit", "seed", options.seed)
+  check_set("the training set", train, model)
+  if options.validate then check_set("validate", options.validate, model) end
+  return options
+end
+
+-- ---- the compiled parts ----
+
+local function classifies(options, train)
+  if type(options.loss) == "table" and options.loss.classifies ~= nil then return options.loss.classifies end
+  return options.loss == nn.cross_entropy and train.y:dtype() == "int64"
+end
+
+-- Everything of one step: the batch, loss, gradient and update. A step whose loss is not finite changes nothing.
+local function compile_step(model, options, with_accuracy, state_count)
+  local loss_of, optimizer = options.loss, options.optimizer
+  return transform.compile(function(theta, ...)
+    local arguments = { ... }
+    local state = table.move(arguments, 1, state_count, 1, {})
+    local x, y, index = table.unpack(arguments, state_count + 1, state_count + 3)
+    local numbers = table.move(arguments, state_count + 4, #arguments, 1, {})
+    local xs, ys = x:index_select(1, index), y:index_select(1, index)
+    local loss, accuracy, gradient = core.value_and_grad(function(parameters)
+      local output = model:at(parameters)(xs)
+      local value = loss_of(output, ys)
+      return value, with_accuracy and nn.accuracy(output, ys) or value
+    end, 1, nil, theta)
+    local new_theta, new_state = optimizer:update(theta, gradient, state, numbers)
+    local finite = loss:isfinite()
+    local results = { core.where(finite, new_theta, theta) }
+    for i, tensor in ipairs(new_state) do results[i + 1] = core.where(finite, tensor, state[i]) end
+    results[#results + 1], results[#results + 2] = loss, accuracy
+    return table.unpack(results)
+  end)
+end
+
+--- fit's measure of a model on a set: the mean loss, and the accuracy or nil, in batches.
+local function make_evaluation(model, loss_of, with_accuracy)
+  local evaluate = transform.compile(function(theta, x, y)
+    local output = model:at(theta)(x)
+    local loss = loss_of(output, y)
+    return loss, with_accuracy and nn.accuracy(output, y) or loss
+  end)
+  return function(set)
+    local n, loss, accuracy = #set.x, 0, 0
+    local theta = model.theta
+    for first = 1, n, EVALUATION_BATCH do
+      local last = math.min(first + EVALUATION_BATCH - 1, n)
+      local share = (last - first + 1) / n
+      local batch_loss, batch_accuracy = evaluate(theta, set.x:slice(1, first, last), set.y:slice(1, first, last))
+      loss, accuracy = loss + share * batch_loss:item(), accuracy + share * batch_accuracy:item()
+    end
+    return loss, with_accuracy and accuracy or nil
+  end
+end
+
+-- ---- the loop ----
+
+local function epoch_order(options, n, epoch)
+  if options.shuffle then return core.permutation(n, options.seed, epoch) end
+  return core.arange(n, 1, 1, "int64")
+end
+
+-- One pass over the training set. Returns the means of loss and accuracy over its samples.
+local function train_epoch(run, loop)
+  local options, train, n = loop.options, loop.train, #loop.train.x
+  local order = epoch_order(options, n, run.epoch + 1)
+  local loss_sum, accuracy_sum = 0, 0
+  for first = 1, n, options.batch do
+    local last = math.min(first + options.batch - 1, n)
+    run.step = run.step + 1
+    local arguments = { loop.theta, table.unpack(loop.state) }
+    local at = #arguments
+    arguments[at + 1], arguments[at + 2], arguments[at + 3] = train.x, train.y, order:slice(1, first, last)
+    local numbers = options.optimizer:numbers(run.step)
+    for i = 1, #numbers do arguments[at + 3 + i] = numbers[i] end
+    local loss, accuracy = loop.step(table.unpack(arguments))
+    loss = loss:item()
+    if loss ~= loss or loss == math.huge or loss == -math.huge then
+      report.fail("fit: the loss is %s at step %d (epoch %d); the parameters are those before that step", tostring(loss),
+        run.step, run.epoch + 1)
+    end
+    local share = last - first + 1
+    loss_sum, accuracy_sum = loss_sum + share * loss, accuracy_sum + share * accuracy:item()
+    run.loss = loss
+    if options.on_step and options.on_step(run, loss) == false then run.stopped = "by on_step" break end
+    loop.bar:update(run.step, loop.note)
+  end
+  return loss_sum / n, accuracy_sum / n
+end
+
+local function record_epoch(run, loop, loss, accuracy)
+  run.epoch = run.epoch + 1
+  run.train_loss[run.epoch] = loss
+  if loop.with_accuracy then run.train_accuracy[run.epoch] = accuracy end
+  if loop.options.validate then
+    local test_loss, test_accuracy = loop.evaluate(loop.options.validate)
+    run.test_loss[run.epoch] = test_loss
+    if loop.with_accuracy then run.test_accuracy[run.epoch] = test_accuracy end
+  end
+end
+
+local function new_run(model, options)
+  return setmetatable({ model = model, optimizer = options.optimizer, epoch = 0, step = 0, seconds = 0,
+    train_loss = {}, test_loss = {}, train_accuracy = {}, test_accuracy = {} }, Run)
+end
+
+--- fit(model, train, options) -> run: trains the model on the data set {x =, y =}.
+--- options: loss, optimizer (both needed), epochs = 1, batch = 64, validate = data set, seed = 0 (of the shuffling),
+--- shuffle = true, on_step = function(run, loss), on_epoch = function(run), progress = true (or the line's label). A hook that
+--- returns false stops the training. A loss that is not finite is an error that names the step; the parameters are then those
+--- before it.
+local function fit(model, train, given)
+  local options = check_options(model, train, given)
+  local with_accuracy = classifies(options, train)
+  local run = new_run(model, options)
+  local steps = math.ceil(#train.x / options.batch) * options.epochs
+  local quiet = options.progress == false
+  local bar <close> = quiet and setmetatable({ update = function() end }, { __close = function() end })
+    or progress.new { label = options.progress == true and "training" or options.progress, total = steps }
+  local state = {}
+  for i, tensor in ipairs(options.optimizer:start(model.theta)) do state[i] = core.variable(tensor:evaluate()) end
+  local loop = { options = options, train = train, theta = model:variable(), state = state, bar = bar,
+    with_accuracy = with_accuracy, step = compile_step(model, options, with_accuracy, #state),
+    evaluate = make_evaluation(model, options.loss, with_accuracy),
+    note = function() return ("epoch %d, loss %.4g"):format(run.epoch + 1, run.loss) end }
+  local started = core.process.time()
+  for _ = 1, options.epochs do
+    local loss, accuracy = train_epoch(run, loop)
+    if run.stopped then break end
+    record_epoch(run, loop, loss, accuracy)
+    run.seconds = core.process.time() - started
+    if options.on_epoch and options.on_epoch(run) == false then run.stopped = "by on_epoch" break end
+  end
+  run.seconds = core.process.time() - started
+  return run
+end
+
+return setmetatable({ Run = Run, evaluation = make_evaluation, doc = Run.doc },
+  { __call = function(_, ...) return fit(...) end, __index = { fit = fit } })

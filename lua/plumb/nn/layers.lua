@@ -1,0 +1,101 @@
+--- The layers, with PyTorch's names, arguments, defaults and initialisation.
+local Module = require "plumb.nn.module"
+local core = require "plumb.core"
+local format = require "plumb.format"
+local report = require "plumb.report"
+
+local layers = {}
+
+-- ---- linear ----
+
+layers.Linear = Module.class("Linear", [[
+nn.Linear(inputs, outputs, {bias = true}): y = x W^T + b for x (..., inputs), giving (..., outputs).
+weight (outputs, inputs) and bias (outputs) start uniform in +-1/sqrt(inputs) (kaiming_uniform with a = sqrt 5).]])
+
+function layers.Linear:initialise(inputs, outputs, options)
+  self.inputs = report.integer("Linear", "inputs", inputs, 1)
+  self.outputs = report.integer("Linear", "outputs", outputs, 1)
+  self.has_bias = report.options("Linear", options, { bias = true }).bias
+  local bound = 1 / math.sqrt(inputs)
+  self:declare("weight", { outputs, inputs }, -bound, bound)
+  if self.has_bias then self:declare("bias", { outputs }, -bound, bound) end
+end
+
+function layers.Linear:details() return self.inputs .. ", " .. self.outputs end
+
+function layers.Linear:forward(x, context)
+  self:check_input(x, context)
+  if x:dim() == 0 or x:size(-1) ~= self.inputs then
+    self:fail("takes inputs of shape (..., %d), not %s", self.inputs, format.shape(x))
+  end
+  local y = core.matmul(x, core.transpose(self:weight_in(context, 1)))
+  return self.has_bias and y + self:weight_in(context, 2) or y
+end
+
+-- ---- shapes ----
+
+layers.Flatten = Module.class("Flatten", "nn.Flatten(): (n, a, b, ...) becomes (n, a * b * ...).")
+function layers.Flatten:initialise() end
+function layers.Flatten:forward(x)
+  self:check_input(x)
+  if x:dim() == 0 then self:fail("takes inputs with a batch axis, not a single number") end
+  return core.reshape(x, x:size(1), x:size(1) > 0 and -1 or 0)
+end
+
+layers.Identity = Module.class("Identity", "nn.Identity(): the input itself.")
+function layers.Identity:initialise() end
+function layers.Identity:forward(x) return self:check_input(x) end
+
+-- ---- activations ----
+
+-- A layer that applies one operator with a fixed parameter: nn.LeakyReLU(0.01).
+local function activation(name, operator, parameter, default)
+  local row = core.operators[operator]
+  local class = Module.class(name, ("nn.%s(%s): %s"):format(name, parameter and parameter .. " = " .. default or "", row.doc))
+  function class:initialise(value)
+    if value ~= nil and not parameter then report.fail("%s: takes no arguments", name) end
+    if parameter then self.value = report.number(name, parameter, value == nil and default or value) end
+  end
+  function class:details() return parameter and tostring(self.value) or "" end
+  function class:forward(x) return row.call(self:check_input(x), self.value) end
+  layers[name] = class
+end
+
+activation("ReLU", "relu")
+activation("LeakyReLU", "leaky_relu", "negative_slope", 0.01)
+activation("ELU", "elu", "alpha", 1)
+activation("SELU", "selu")
+activation("GELU", "gelu")
+activation("Sigmoid", "sigmoid")
+activation("Tanh", "tanh")
+activation("Softplus", "softplus", "beta", 1)
+
+-- ---- containers ----
+
+layers.Sequential = Module.class("Sequential", "nn.Sequential{layer, layer, ...}: each layer gets what the one before gives.")
+
+function layers.Sequential:initialise(list, ...)
+  if Module.is(list) or select("#", ...) > 0 then list = { list, ... } end
+  if type(list) ~= "table" or #list == 0 then report.fail("Sequential: a list of layers, nn.Sequential{ ... }") end
+  for i, layer in ipairs(list) do
+    if not Module.is(layer) then report.fail("Sequential: layer %d is not a layer but %s", i, type(layer)) end
+    self:adopt(layer, i)
+    self[i] = layer
+  end
+end
+
+function layers.Sequential:forward(x, context)
+  for i = 1, #self do x = self[i]:forward(x, context) end
+  return x
+end
+
+function layers.Sequential:describe()
+  local lines = { "Sequential {" }
+  for i, layer in ipairs(self) do
+    lines[#lines + 1] = ("  [%d] %s"):format(i, (layer:describe():gsub("\n", "\n  ")))
+  end
+  lines[#lines + 1] = ("}  %d parameters"):format(self.size)
+  return table.concat(lines, "\n")
+end
+
+return layers

@@ -1,0 +1,108 @@
+--- plumb.optim: optimisers. A step is made of ordinary operators: (theta, gradient, state) -> (theta', state'), so it can be
+--- compiled and differentiated.
+--
+-- The contract: optimizer:start(theta) -> list of state tensors; optimizer:numbers(step) -> list of numbers for step 1, 2, ...;
+-- optimizer:update(theta, gradient, state, numbers) -> theta', list of state tensors'. The numbers (learning rate, bias
+-- corrections) are computed in double precision outside of the graph, so that they can change without a new plan.
+-- optimizer:step(theta, gradient) -> theta' keeps the state inside, for loops written by hand.
+local core = require "plumb.core"
+local format = require "plumb.format"
+local report = require "plumb.report"
+
+local optim = {}
+
+local Optimizer = {}
+
+-- optim.NAME{lr = ...}
+local function class(name, defaults, doc)
+  local new = { name = name, doc = doc }
+  for key, value in pairs(Optimizer) do new[key] = value end
+  new.__index, new.__name = new, "optim." .. name
+  new.__tostring = function(self) return ("%s{lr = %g}"):format(name, self.lr) end
+  optim[name] = setmetatable(new, { __call = function(_, options)
+    local self = setmetatable(report.options(name, options, defaults), new)
+    report.number(name, "lr", self.lr, 0)
+    report.number(name, "weight_decay", self.weight_decay, 0)
+    self:check()
+    return self
+  end })
+  return new
+end
+
+--- optimizer:step(theta, gradient) -> theta': one step with the state kept in the optimiser.
+function Optimizer:step(theta, gradient)
+  if format.shape(theta) ~= format.shape(gradient) then
+    report.fail("%s: theta has shape %s and its gradient %s", self.name, format.shape(theta), format.shape(gradient))
+  end
+  self.state = self.state or self:start(theta)
+  self.steps = (self.steps or 0) + 1
+  local new_theta
+  new_theta, self.state = self:update(theta, gradient, self.state, self:numbers(self.steps))
+  core.evaluate(new_theta, table.unpack(self.state))
+  return new_theta
+end
+
+--- optimizer:reset(): forgets the state that :step has gathered.
+function Optimizer:reset() self.state, self.steps = nil, nil end
+
+-- PyTorch's weight decay: the gradient of weight_decay / 2 |theta|^2 is added.
+local function decayed(self, theta, gradient)
+  return self.weight_decay ~= 0 and gradient + theta * self.weight_decay or gradient
+end
+
+local function zeros_like(theta) return core.full(theta:shape(), 0, theta:dtype()) end
+
+-- ---- Adam ----
+
+local Adam = class("Adam", { lr = 1e-3, betas = { 0.9, 0.999 }, eps = 1e-8, weight_decay = 0 }, [[
+optim.Adam{lr = 1e-3, betas = {0.9, 0.999}, eps = 1e-8, weight_decay = 0} (Kingma and Ba 2015):
+  m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2;  theta = theta - lr / (1 - b1^t) m / (sqrt(v / (1 - b2^t)) + eps)]])
+
+function Adam:check()
+  if type(self.betas) ~= "table" or #self.betas ~= 2 then report.fail("Adam: betas are two numbers, {0.9, 0.999}") end
+  for i, beta in ipairs(self.betas) do report.number("Adam", "betas[" .. i .. "]", beta, 0, 1 - 1e-12) end
+  report.number("Adam", "eps", self.eps, 0)
+end
+
+function Adam:start(theta) return { zeros_like(theta), zeros_like(theta) } end
+
+function Adam:numbers(step)
+  return { self.lr / (1 - self.betas[1] ^ step), 1 / math.sqrt(1 - self.betas[2] ^ step) }
+end
+
+function Adam:update(theta, gradient, state, numbers)
+  local b1, b2 = self.betas[1], self.betas[2]
+  gradient = decayed(self, theta, gradient)
+  local m = state[1] * b1 + gradient * (1 - b1)
+  local v = state[2] * b2 + gradient * gradient * (1 - b2)
+  return theta - m / (v:sqrt() * numbers[2] + self.eps) * numbers[1], { m, v }
+end
+
+-- ---- SGD ----
+
+local SGD = class("SGD", { lr = 1e-2, momentum = 0, dampening = 0, weight_decay = 0, nesterov = false }, [[
+optim.SGD{lr = 1e-2, momentum = 0, dampening = 0, weight_decay = 0, nesterov = false}:
+  b = momentum b + (1 - dampening) g (b = g at the first step);  theta = theta - lr b
+With nesterov the step is g + momentum b (Sutskever et al. 2013).]])
+
+function SGD:check()
+  report.number("SGD", "momentum", self.momentum, 0)
+  report.number("SGD", "dampening", self.dampening)
+  if self.nesterov and (self.momentum == 0 or self.dampening ~= 0) then
+    report.fail("SGD: nesterov needs a momentum and no dampening")
+  end
+end
+
+function SGD:start(theta) return self.momentum ~= 0 and { zeros_like(theta) } or {} end
+
+function SGD:numbers(step) return { self.lr, step == 1 and 1 or 1 - self.dampening } end
+
+function SGD:update(theta, gradient, state, numbers)
+  gradient = decayed(self, theta, gradient)
+  if self.momentum == 0 then return theta - gradient * numbers[1], {} end
+  local b = state[1] * self.momentum + gradient * numbers[2]
+  local direction = self.nesterov and gradient + b * self.momentum or b
+  return theta - direction * numbers[1], { b }
+end
+
+return optim
