@@ -7,25 +7,30 @@ ARCH    ?= native
 VERSION := 0.1.0
 
 PACKAGES := lua5.4 openblas readline zlib
-CPPFLAGS += -D_GNU_SOURCE -DPLUMB_VERSION=\"$(VERSION)\" -Icore
-CFLAGS   ?= -O3 -g
+DEFINES  := -D_GNU_SOURCE -DPLUMB_VERSION=\"$(VERSION)\" -Icore
 WARNINGS := -Wall -Wextra -Wpedantic -Wshadow
 # -fwrapv: int64 tensors wrap. The two maths flags let loops with sqrt, rint or comparisons use vectors; NaN, infinity
 # and the order of sums stay as written.
 CODEGEN  := -std=gnu17 -march=$(ARCH) -fwrapv -fno-math-errno -fno-trapping-math -pthread
 
 ifeq ($(SAN),1)
-  BUILD   := build/san
-  CFLAGS  := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+  BUILD    := build/san
+  CFLAGS   ?= -O1 -g
+  CODEGEN  += -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+  # A request for too much memory must come back as NULL, as it does without the sanitizer.
+  TEST_ENVIRONMENT := ASAN_OPTIONS=allocator_may_return_null=1:detect_stack_use_after_return=1 \
+                      UBSAN_OPTIONS=print_stacktrace=1
 else
-  BUILD   := build/release
+  BUILD    := build/release
+  CFLAGS   ?= -O3 -g
 endif
 
 PROGRAM := plumb
 SOURCES := $(wildcard core/*.c) $(wildcard bindings/*.c)
 OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o)
 
-.PHONY: all deps data test lint demo bench clean install help
+.DELETE_ON_ERROR:
+.PHONY: all help deps packages data test lint demo bench install uninstall clean .FORCE
 
 all: $(PROGRAM)
 
@@ -35,33 +40,100 @@ help:
 ## make            builds ./plumb
 ## make deps       installs what is missing (Debian packages) and fetches the data
 ## make data       fetches MNIST
-## make test       builds and runs the tests; SAN=1 does so under ASan and UBSan
+## make test       builds and runs the tests; SAN=1 does so under ASan and UBSan, TESTS="FILE ..." runs only those
 ## make lint       luacheck, and the order of includes in core/
-## make demo       two experiments on real data, in under two minutes
+## make demo       two experiments on real data, in under two minutes; figures in runs/demo
 ## make bench      plumb beside PyTorch (needs python3-torch)
-## make install    PREFIX=/usr/local
-## make clean
+## make install    into PREFIX=/usr/local, below DESTDIR; ARCH=x86-64-v3 for other processors than this one
+## make uninstall  removes what install put there
+## make clean      removes what was built
+
+# ---- building ----
+
+# Libraries are looked for when the first file is compiled, and not sooner: `make deps test` installs them before that.
+ask_pkg_config = $(if $(shell pkg-config --exists --print-errors $(PACKAGES) && echo found),$(shell pkg-config $(1) \
+  $(PACKAGES)),$(error plumb is built on $(PACKAGES), and pkg-config does not find them all: run `make deps`))
+PACKAGE_CFLAGS = $(eval PACKAGE_CFLAGS := $(call ask_pkg_config,--cflags))$(PACKAGE_CFLAGS)
+PACKAGE_LIBS   = $(eval PACKAGE_LIBS := $(call ask_pkg_config,--libs))$(PACKAGE_LIBS)
+# glibc's vector maths, which kernel_elementwise.c uses on this processor family.
+VECTOR_LIBS   := $(if $(filter x86_64-%,$(shell $(CC) -dumpmachine)),-lmvec)
 
 # Rebuilt when the processor or the flags change: objects for another machine would not run.
 STAMP := $(BUILD)/flags
-FLAGS := $(CC) $(CPPFLAGS) $(CFLAGS) $(CODEGEN) $(shell $(CC) -march=$(ARCH) -Q --help=target 2>/dev/null | grep -E 'march=|mtune=' | tr -d '\t\n')
+FLAGS := $(CC) $(DEFINES) $(CPPFLAGS) $(CODEGEN) $(CFLAGS) $(WARNINGS) $(shell $(CC) -march=$(ARCH) -Q --help=target \
+  2>/dev/null | grep -E 'march=|mtune=' | tr -d '\t\n')
+# ./plumb is linked anew when the other kind of build was the last, or a source file is gone.
+LINK  := $(BUILD) $(LDFLAGS) $(SOURCES)
+write_if_changed = mkdir -p $(@D); echo '$(1)' | cmp -s - $@ || echo '$(1)' > $@
+
 $(STAMP): .FORCE
-	@mkdir -p $(BUILD)
-	@echo '$(FLAGS)' | cmp -s - $@ || echo '$(FLAGS)' > $@
-# ./plumb is linked anew when the other kind of build was the last.
-build/kind: .FORCE
-	@mkdir -p build
-	@echo $(BUILD) | cmp -s - $@ || echo $(BUILD) > $@
-.PHONY: .FORCE
+	@$(call write_if_changed,$(FLAGS))
+
+build/link: .FORCE
+	@$(call write_if_changed,$(LINK))
 
 $(BUILD)/%.o: %.c $(STAMP)
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CODEGEN) $(CFLAGS) $(WARNINGS) $(shell pkg-config --cflags $(PACKAGES)) -MMD -MP -c $< -o $@
+	$(CC) $(DEFINES) $(CPPFLAGS) $(CODEGEN) $(CFLAGS) $(WARNINGS) $(PACKAGE_CFLAGS) -MMD -MP -c $< -o $@
 
-$(PROGRAM): $(OBJECTS) build/kind
-	$(CC) $(CFLAGS) -pthread -Wl,-E -o $@ $(OBJECTS) $(shell pkg-config --libs $(PACKAGES)) -lmvec -lm
+$(PROGRAM): $(OBJECTS) build/link
+	$(CC) $(CODEGEN) $(CFLAGS) $(LDFLAGS) -Wl,-E -o $@ $(OBJECTS) $(PACKAGE_LIBS) $(VECTOR_LIBS) -lm
 
 -include $(OBJECTS:.o=.d)
 
+# ---- setting up ----
+
+deps: packages data
+
+packages:
+	@sh tests/deps.sh
+
+data: $(PROGRAM)
+	@./$(PROGRAM) -e 'require("plumb.data.fetch")()'
+
+# With -j too, `make deps test` builds nothing before the packages are there and runs nothing before the data is.
+ifneq ($(filter deps,$(MAKECMDGOALS)),)
+$(OBJECTS): | packages
+test lint demo bench: | deps
+endif
+
+# ---- running ----
+
+test: $(PROGRAM)
+	$(TEST_ENVIRONMENT) ./$(PROGRAM) tests/run.lua $(TESTS)
+
+lint: $(PROGRAM)
+	luacheck --quiet lua scripts tests
+	./$(PROGRAM) tests/lint_includes.lua
+
+DEMO := runs/demo
+DEMO_DATASET = $$(./$(PROGRAM) -e 'print(require("plumb.data").paths("mnist") and "mnist" or "fashion_mnist")')
+
+demo: $(PROGRAM)
+	./$(PROGRAM) scripts/simulate_function.lua --quick --overwrite --out $(DEMO)/simulate_function
+	./$(PROGRAM) scripts/random_labels.lua --quick --overwrite --out $(DEMO)/random_labels --dataset $(DEMO_DATASET)
+	@echo; echo "The figures, each also as .svg and with the .gp script that draws it:"; ls $(DEMO)/*/*.png
+
+bench: $(PROGRAM)
+	./$(PROGRAM) tests/bench/run.lua
+
+# ---- installing ----
+
+# Below share/plumb a user's data may stand too (PREFIX=~/.local): only plumb's own folders are replaced and removed.
+BIN   = $(DESTDIR)$(PREFIX)/bin
+SHARE = $(DESTDIR)$(PREFIX)/share/plumb
+DOC   = $(DESTDIR)$(PREFIX)/share/doc/plumb
+
+install: $(PROGRAM)
+	rm -rf "$(SHARE)/lua" "$(SHARE)/scripts"
+	install -D -m 755 $(PROGRAM) "$(BIN)/plumb"
+	find lua scripts -name '*.lua' -exec install -D -m 644 '{}' "$(SHARE)/{}" ';'
+	install -D -m 644 -t "$(DOC)" LICENSE README.md
+
+uninstall:
+	rm -rf "$(SHARE)/lua" "$(SHARE)/scripts" "$(DOC)"
+	rm -f "$(BIN)/plumb"
+	[ ! -d "$(SHARE)" ] || rmdir --ignore-fail-on-non-empty "$(SHARE)"
+
 clean:
-	rm -rf build plumb
+	rm -rf build $(PROGRAM)

@@ -172,7 +172,7 @@ local function fit(model, train, given)
   local loop = { options = options, train = train, theta = model:variable(), state = state, bar = bar,
     with_accuracy = with_accuracy, step = compile_step(model, options, with_accuracy, #state),
     evaluate = make_evaluation(model, options.loss, with_accuracy),
-    note = function() return ("epoch %d, loss %.4g"):format(run.epoch + 1, run.loss) end }
+    note = function() return ("epoch %d, loss %.4g"):format(math.min(run.epoch + 1, options.epochs), run.loss) end }
   local started = core.process.time()
   for _ = 1, options.epochs do
     local loss, accuracy = train_epoch(run, loop)

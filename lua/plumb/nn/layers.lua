@@ -57,7 +57,11 @@ local function activation(name, operator, parameter, default)
     if parameter then self.value = report.number(name, parameter, value == nil and default or value) end
   end
   function class:details() return parameter and tostring(self.value) or "" end
-  function class:forward(x) return row.call(self:check_input(x), self.value) end
+  function class:forward(x)
+    self:check_input(x)
+    if parameter then return row.call(x, self.value) end
+    return row.call(x)
+  end
   layers[name] = class
 end
 
