@@ -45,9 +45,10 @@ static int memory_reset(lua_State *L) {
     return 0;
 }
 
-/* memory_fail(n): the nth request for memory from now on fails; for tests. */
+/* memory_fail(n, times): for tests, `times` requests for memory fail in a row, the nth from now on being the first;
+ * memory_fail() switches this off. */
 static int memory_fail(lua_State *L) {
-    memory_fail_at((uint64_t)luaL_checkinteger(L, 1));
+    memory_fail_at((uint64_t)luaL_optinteger(L, 1, 1), (uint64_t)luaL_optinteger(L, 2, lua_isnone(L, 1) ? 0 : 1));
     return 0;
 }
 

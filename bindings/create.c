@@ -113,11 +113,10 @@ static int create_arange(lua_State *L) {
 
 static void random_body(void *context) {
     source *s = context;
-    array key = array_allocate(INT64, (shape){1, {2}});
-    node *key_node = node_constant(key);
-    int64_t *words = array_data(&key_node->value);
+    node *key = node_with_array(INT64, (shape){1, {2}});
+    int64_t *words = array_data(&key->value);
     words[0] = s->seed, words[1] = s->stream;
-    *s->slot = node_retain(s->random(key_node, s->shape, s->type));
+    *s->slot = node_retain(s->random(key, s->shape, s->type));
 }
 
 /* random(kind, {shape}, dtype, seed, stream) */

@@ -126,7 +126,8 @@ static void set_body(void *context) {
     if (value == NULL) value = op_full((shape){.rank = 0}, t->type, r->number);
     value = op_reshape(op_expand(op_cast(value, t->type), remaining_shape(r)), r->taken);
     node *inside = op_pad(op_full(r->taken, t->type, 1), r->start, r->step, t->shape);
-    *r->slot = node_retain(op_where(inside, op_pad(value, r->start, r->step, t->shape), t));
+    node *result = op_where(inside, op_pad(value, r->start, r->step, t->shape), t);
+    *r->slot = node_retain(op_cast(result, t->type)); /* uint8 is computed as int64 */
 }
 
 static int index_set(lua_State *L) {

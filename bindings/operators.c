@@ -161,12 +161,17 @@ static void read_arguments(lua_State *L, call *c) {
 
 /* --- the call ------------------------------------------------------------------------------------------------------------ */
 
-/* A number takes the dtype of the first tensor; one with a fraction makes integers float32. */
+/* May a number that stands beside b better take b's dtype than a's? */
+static bool decides_more(const node *b, const node *a) {
+    if (a == NULL || a->weak != b->weak) return a == NULL || a->weak;
+    return dtype_is_float(b->type) && !dtype_is_float(a->type);
+}
+
+/* A number takes the dtype of the tensors, floats before integers; one with a fraction makes integers float32. */
 static node *number_node(double number, const node *like) {
     dtype type = like == NULL ? FLOAT32 : like->type;
     if (!dtype_is_float(type)) type = number == floor(number) && fabs(number) < 0x1p62 ? INT64 : FLOAT32;
-    array a = array_allocate(type, (shape){.rank = 0});
-    node *n = node_constant(a);
+    node *n = node_with_array(type, (shape){.rank = 0});
     if (type == FLOAT32) *(float *)array_data(&n->value) = (float)number;
     else if (type == FLOAT64) *(double *)array_data(&n->value) = number;
     else *(int64_t *)array_data(&n->value) = (int64_t)number;
@@ -179,8 +184,7 @@ static void call_body(void *context) {
     argument arguments[MAX_ARGUMENTS];
     memcpy(arguments, c->arguments, sizeof arguments);
     for (int k = 0; k < c->signature->count; k++)
-        if (arguments[k].tensor != NULL && (like == NULL || (like->weak && !arguments[k].tensor->weak)))
-            like = arguments[k].tensor;
+        if (arguments[k].tensor != NULL && decides_more(arguments[k].tensor, like)) like = arguments[k].tensor;
     for (int k = 0; k < c->signature->count; k++)
         if (c->is_number[k]) arguments[k].tensor = number_node(arguments[k].number, like);
     *c->slot = node_retain(c->signature->op->build(c->signature->op, arguments));

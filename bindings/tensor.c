@@ -114,7 +114,7 @@ typedef struct {
 
 static void allocate_body(void *context) {
     allocation *a = context;
-    *a->slot = node_retain(node_constant(array_allocate(a->type, a->shape)));
+    *a->slot = node_retain(node_with_array(a->type, a->shape));
 }
 
 array *tensor_new(lua_State *L, dtype type, shape s) {
@@ -154,9 +154,10 @@ shape check_shape(lua_State *L, int index) {
 
 dtype check_dtype(lua_State *L, int index) {
     dtype type;
-    const char *name = luaL_checkstring(L, index);
-    if (!dtype_parse(name, &type))
-        core_error(L, "there is no dtype '%s' (float32, float64, int64 and uint8 are)", name);
+    if (lua_type(L, index) != LUA_TSTRING)
+        core_error(L, "a dtype is a name such as 'float32', not %s", luaL_typename(L, index));
+    if (!dtype_parse(lua_tostring(L, index), &type))
+        core_error(L, "there is no dtype '%s' (float32, float64, int64 and uint8 are)", lua_tostring(L, index));
     return type;
 }
 

@@ -98,7 +98,7 @@ static int value_and_grad(lua_State *L) {
     read_gradient_arguments(L, &g, arguments);
     if (eager) core_run(L, evaluate_arguments, &g);
     luaL_checkstack(L, arguments + g.count + 8, NULL);
-    lua_createtable(L, g.count, 0); /* keeps the traced tensors, whatever f does with its arguments */
+    lua_createtable(L, g.count, 0); /* keeps the traced tensors; f gets handles of its own, which it may assign to */
     int anchor = lua_gettop(L);
     for (int i = 0; i < g.count; i++) {
         g.slots[i] = tensor_push_slot(L);
@@ -108,7 +108,7 @@ static int value_and_grad(lua_State *L) {
     int first = lua_gettop(L) + 1;
     core_run(L, begin_body, &g);
     lua_pushvalue(L, 1);
-    for (int i = 0; i < g.count; i++) lua_rawgeti(L, anchor, i + 1);
+    for (int i = 0; i < g.count; i++) *tensor_push_slot(L) = node_retain(*g.slots[i]);
     for (int i = g.count; i < arguments; i++) lua_pushvalue(L, FIRST_ARGUMENT + i);
     lua_call(L, arguments, LUA_MULTRET);
     int results = lua_gettop(L) - first + 1;
@@ -130,18 +130,29 @@ static int value_and_grad(lua_State *L) {
 
 static node **variable_check(lua_State *L, int index) { return luaL_checkudata(L, index, VARIABLE); }
 
+typedef struct {
+    node **slot;
+    const array *value;
+} sharing;
+
+static void share_body(void *context) {
+    sharing *s = context;
+    *s->slot = node_retain(node_constant(*s->value));
+}
+
+/* Nodes are never shared with a variable, only arrays: the array's count then tells whether anyone else sees it. */
 static int variable_new(lua_State *L) {
-    tensor_value(L, 1);
+    const array *value = tensor_value(L, 1);
     node **slot = lua_newuserdatauv(L, sizeof *slot, 0);
     *slot = NULL;
     luaL_setmetatable(L, VARIABLE);
-    *slot = node_retain(tensor_check(L, 1));
+    core_run(L, share_body, &(sharing){slot, value});
     return 1;
 }
 
 static int variable_get(lua_State *L) {
     node **variable = variable_check(L, 1), **slot = tensor_push_slot(L);
-    *slot = node_retain(*variable);
+    core_run(L, share_body, &(sharing){slot, &(*variable)->value});
     return 1;
 }
 
@@ -151,9 +162,8 @@ static int variable_set(lua_State *L) {
     if (n->type != (*variable)->type || !shape_equal(n->shape, (*variable)->shape))
         return core_error(L, "a variable of %s and shape %s cannot become %s of shape %s", dtype_name((*variable)->type),
                           shape_format((*variable)->shape).text, dtype_name(n->type), shape_format(n->shape).text);
-    tensor_value(L, 2);
     node *old = *variable;
-    *variable = node_retain(tensor_check(L, 2));
+    core_run(L, share_body, &(sharing){variable, tensor_value(L, 2)});
     node_release(old);
     return 0;
 }
@@ -410,9 +420,8 @@ static void run_body(void *context) {
             v->leaves[k] = (*r->call->handles[from])->value;
             continue;
         }
-        v->leaves[k] = array_allocate(FLOAT64, (shape){.rank = 0});
+        v->leaves[k] = node_with_array(FLOAT64, (shape){.rank = 0})->value; /* the scope's, until the run is over */
         *(double *)array_data(&v->leaves[k]) = r->call->numbers[from];
-        node_constant(v->leaves[k]); /* in the scope, until the run is over */
     }
     for (int o = 0; o < v->result_count; o++) nodes[o] = node_constant((array){.storage = NULL});
     plan_run(v->plan, v->leaves, results);

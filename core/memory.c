@@ -9,7 +9,7 @@
 enum { ALIGNMENT = 64, ALIGNED_FROM = 256 };
 
 static memory_figures figures;
-static uint64_t fail_countdown;
+static uint64_t until_failure, failures_left;
 
 static void memory_start(void) {
     figures.budget = (size_t)sysconf(_SC_PHYS_PAGES) / 4 * 3 * (size_t)sysconf(_SC_PAGESIZE);
@@ -19,9 +19,19 @@ static void memory_start(void) {
     mallopt(M_TRIM_THRESHOLD, 256 << 20);
 }
 
+static bool fails_now(void) {
+    if (failures_left == 0) return false;
+    if (until_failure > 1) {
+        until_failure--;
+        return false;
+    }
+    failures_left--;
+    return true;
+}
+
 void *memory_allocate(size_t bytes, const char *what) {
     if (figures.budget == 0) memory_start();
-    if (fail_countdown > 0 && --fail_countdown == 0)
+    if (fails_now())
         fail(ERROR_MEMORY, "out of memory (as asked for by a test): %zu bytes for %s", bytes, what);
     if (bytes > figures.budget || figures.live > figures.budget - bytes)
         fail(ERROR_MEMORY, "out of memory: %zu bytes for %s, but %zu of the budget of %zu bytes are in use", bytes,
@@ -41,6 +51,17 @@ void memory_release(void *memory, size_t bytes) {
     free(memory);
 }
 
+/* The size stands before the memory, in a block of its own so that the memory stays aligned. */
+static void scoped_release(void *object) { memory_release(object, *(size_t *)object); }
+
+void *memory_scoped(size_t bytes, const char *what) {
+    scope_reserve();
+    size_t *block = memory_allocate(ALIGNMENT + bytes, what);
+    *block = ALIGNMENT + bytes;
+    scope_add(block, scoped_release);
+    return (char *)block + ALIGNMENT;
+}
+
 memory_figures memory_status(void) {
     if (figures.budget == 0) memory_start();
     return figures;
@@ -50,4 +71,7 @@ void memory_reset_peak(void) { figures.peak = figures.live; }
 
 void memory_set_budget(size_t bytes) { figures.budget = bytes > 0 ? bytes : 1; }
 
-void memory_fail_at(uint64_t nth) { fail_countdown = nth; }
+void memory_fail_at(uint64_t nth, uint64_t times) {
+    until_failure = nth;
+    failures_left = times;
+}

@@ -11,6 +11,9 @@
 void *memory_allocate(size_t bytes, const char *what);
 void memory_release(void *memory, size_t bytes);
 
+/* Working memory of the innermost guard (fail.h), released when that ends. */
+void *memory_scoped(size_t bytes, const char *what);
+
 typedef struct {
     size_t live;      /* bytes held now */
     size_t peak;      /* the most bytes held at once since memory_reset_peak */
@@ -21,6 +24,7 @@ typedef struct {
 memory_figures memory_status(void);
 void memory_reset_peak(void);
 void memory_set_budget(size_t bytes); /* the default is three quarters of the machine's memory */
-void memory_fail_at(uint64_t nth);    /* the nth request from now on fails once; 0 switches this off */
+/* `times` requests in a row fail, the nth from now on being the first; times 0 switches this off. */
+void memory_fail_at(uint64_t nth, uint64_t times);
 
 #endif

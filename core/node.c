@@ -18,7 +18,7 @@ static node *node_allocate(dtype type, shape s, int input_count, int attribute_c
     *n = (node){.references = 1, .type = type, .shape = s, .input_count = input_count,
                 .attribute_count = attribute_count};
     n->attributes = (int64_t *)(n + 1);
-    n->inputs = (node **)(n->attributes + attribute_count);
+    if (input_count > 0) n->inputs = (node **)(n->attributes + attribute_count);
     scope_add(n, scoped_release);
     return n;
 }
@@ -38,10 +38,14 @@ node *node_new(const operator *op, dtype type, shape s, int input_count, node *c
 }
 
 node *node_constant(array value) {
-    scope_reserve();
-    node *n = memory_allocate(node_bytes(0, 0), "a node of the graph");
-    *n = (node){.references = 1, .type = value.type, .shape = value.shape, .value = value};
-    scope_add(n, scoped_release);
+    node *n = node_allocate(value.type, value.shape, 0, 0);
+    n->value = array_retain(value);
+    return n;
+}
+
+node *node_with_array(dtype type, shape s) {
+    node *n = node_allocate(type, s, 0, 0);
+    n->value = array_allocate(type, s);
     return n;
 }
 
@@ -163,10 +167,23 @@ node_list *node_list_new(void) {
 
 bool node_in_last_sort(const node *n) { return n->mark == traversal; }
 
+static node_list stack; /* of node_sort */
+
+static void list_clear(node_list *list) {
+    if (list->count > 0) return;
+    memory_release(list->nodes, (size_t)list->capacity * sizeof *list->nodes);
+    *list = (node_list){.nodes = NULL};
+}
+
+void node_clear_lists(void) {
+    stack.count = 0;
+    list_clear(&stack);
+    list_clear(&kept);
+}
+
 /* Depth-first without recursion. A node is pushed once to be opened and, below its inputs, once more to be listed
  * (number -1: opened, not yet listed). */
 void node_sort(node_list *out, node *const *roots, int root_count, bool through_values) {
-    static node_list stack;
     traversal++;
     stack.count = 0;
     for (int i = root_count - 1; i >= 0; i--) node_list_push(&stack, roots[i]);

@@ -32,8 +32,10 @@ struct node {
 /* A pending node, owned by the innermost scope (fail.h). Inputs are retained, attributes copied. */
 node *node_new(const operator *op, dtype type, shape s, int input_count, node *const *inputs, int attribute_count,
                const int64_t *attributes);
-/* A node that has a value, owned by the innermost scope. Takes over the caller's reference to the array. */
+/* A node that has a value, owned by the innermost scope: one that shares an array (and takes a reference of its own),
+ * or one with a new array, for the caller to fill. */
 node *node_constant(array value);
+node *node_with_array(dtype type, shape s);
 /* The same operator, shape and attributes without the inputs: what a kernel has to know when it runs. */
 node *node_skeleton(const node *n);
 node *node_retain(node *n); /* returns n */
@@ -65,6 +67,9 @@ node_list *node_list_new(void); /* owned by the scope */
 void node_list_push(node_list *list, node *n);
 void node_sort(node_list *out, node *const *roots, int root_count, bool through_values);
 bool node_in_last_sort(const node *n); /* did the last node_sort reach n? */
+
+/* Gives back the memory that traversals keep for the next one. Not while one is under way. */
+void node_clear_lists(void);
 
 /* Attributes that are real numbers travel as the bits of a double. */
 static inline int64_t attribute_from_number(double number) {

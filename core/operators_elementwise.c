@@ -46,9 +46,7 @@ static shape common_shape(const operator *op, node *const *inputs, int count) {
 static node *elementwise(const operator *op, int arity, node *x, node *y, node *z, double p, double q) {
     node *inputs[3] = {x, y, z};
     int64_t attributes[2] = {attribute_from_number(p), attribute_from_number(q)};
-    int conditions = arity == 3 ? 1 : 0; /* the first of three is a condition, whose dtype does not count */
-    dtype type = common_type(op, inputs + conditions, arity - conditions);
-    if (conditions > 0 && x->type != type) inputs[0] = op_ne(x, op_number_like(x, 0));
+    dtype type = common_type(op, inputs, arity);
     shape s = common_shape(op, inputs, arity);
     bool all_weak = true;
     for (int i = 0; i < arity; i++) {
@@ -79,6 +77,19 @@ static node *const NONE = NULL; /* not a macro, so that the rows below can see t
 /* What x gets of the gradient of maximum(x, y): 1 where it is larger, 1/2 where they are equal. */
 static node *op_share(node *x, node *y) {
     return op_mul(op_add(op_ge(x, y), op_gt(x, y)), op_number_like(x, 0.5));
+}
+
+/* d/dx of x^y: y x^(y - 1), which at x = 0 and y = 0 is 0, not 0 times infinity. */
+static node *op_pow_slope(node *x, node *y) {
+    node *both_zero = op_mul(op_eq(x, op_number_like(x, 0)), op_eq(y, op_number_like(y, 0)));
+    return op_mul(y, op_pow(op_where(both_zero, op_number_like(x, 1), x), op_sub(y, op_number_like(y, 1))));
+}
+
+/* d/dy of r = x^y: r log x, and 0 where x is 0. */
+static node *op_pow_growth(node *r, node *x) {
+    node *at_zero = op_eq(x, op_number_like(x, 0));
+    node *growth = op_mul(r, op_log(op_where(at_zero, op_number_like(x, 1), x)));
+    return op_where(at_zero, op_number_like(x, 0), growth);
 }
 
 /* The slope of elu and selu: `right` for positive x, else left * e^x. */

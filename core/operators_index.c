@@ -68,6 +68,7 @@ static node *build_index_select(const operator *op, const argument *a) {
     return op_index_select(a[0].tensor, operator_axis(op, a[0].tensor->shape, a[1].integer), a[2].tensor);
 }
 OPERATOR(index_select, .signature = "x, axis:axis, index", .kind = KERNEL, .differentiable = true,
+         .checks_values = true,
          .accepts = operand_is_contiguous, .build = build_index_select, .run = run_index_select,
          .gradient = gradient_index_select,
          .samples = "x=randn(3,4), n=tensor({4,1,1}) ; x:index_select(2,n) ; i,j -> x(i,n(j))",
@@ -91,6 +92,7 @@ static node *build_index_add(const operator *op, const argument *a) {
     return op_index_add(a[0].tensor, operator_axis(op, a[0].tensor->shape, a[1].integer), a[2].tensor, a[3].integer);
 }
 OPERATOR(index_add, .signature = "x, axis:axis, index, size:integer", .kind = KERNEL, .differentiable = true,
+         .checks_values = true,
          .accepts = operand_is_contiguous, .build = build_index_add, .run = run_index_add, .gradient = gradient_index_add,
          .samples = "x=randn(2,3), n=tensor({4,1,1}) ; x:index_add(2,n,4) ; i,j -> total(3, function(k) return n(k) == j and x(i,k) or 0 end)",
          .doc = "index_select's adjoint: zeros of `size` along the axis, to which slice k of x is added at index[k].")
@@ -142,6 +144,7 @@ static node *build_gather(const operator *op, const argument *a) {
     return op_gather(a[0].tensor, operator_axis(op, a[0].tensor->shape, a[1].integer), a[2].tensor);
 }
 OPERATOR(gather, .signature = "x, axis:axis, index", .kind = KERNEL, .differentiable = true,
+         .checks_values = true,
          .accepts = operand_is_contiguous, .build = build_gather, .run = run_gather, .gradient = gradient_gather,
          .samples = "x=randn(3,4), n=tensor({{1,3},{2,2},{4,1}}) ; x:gather(2,n) ; i,j -> x(i,n(i,j))\n"
                     "x=randn(3,2), n=tensor({{1,3}}) ; x:gather(1,n) ; i,j -> x(n(i,j),j)",
@@ -169,6 +172,7 @@ static node *build_scatter_add(const operator *op, const argument *a) {
     return op_scatter_add(a[0].tensor, operator_axis(op, a[0].tensor->shape, a[1].integer), a[2].tensor, a[3].integer);
 }
 OPERATOR(scatter_add, .signature = "x, axis:axis, index, size:integer", .kind = KERNEL, .differentiable = true,
+         .checks_values = true,
          .accepts = operand_is_contiguous, .build = build_scatter_add, .run = run_scatter_add,
          .gradient = gradient_scatter_add,
          .samples = "x=randn(3,2), n=tensor({{1,3},{2,2},{4,1}}) ; x:scatter_add(2,n,4) ; i,j -> total(2, function(k) return n(i,k) == j and x(i,k) or 0 end)",

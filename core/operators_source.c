@@ -81,9 +81,12 @@ static node *build_from_outside(const operator *op, const argument *arguments) {
 
 OPERATOR(random_uniform, .signature = "key, shape:shape, dtype:dtype?", .kind = KERNEL, .accepts = operand_is_contiguous,
          .build = build_from_outside, .run = run_random_uniform,
+         .samples = "n=tensor({7,-3}) ; random_uniform(n,{3,5},'float64') ; i,j -> uniform(7, -3, 5*(i-1)+j, 'float64')\n"
+                    "n=tensor({7,-3}) ; random_uniform(n,{3,5}) ; i,j -> uniform(7, -3, 5*(i-1)+j, 'float32')",
          .doc = "Uniform numbers in [0, 1), a function of key (int64: seed, stream) and place alone (Philox 4x32-10).")
 OPERATOR(random_normal, .signature = "key, shape:shape, dtype:dtype?", .kind = KERNEL, .accepts = operand_is_contiguous,
          .build = build_from_outside, .run = run_random_normal,
+         .samples = "n=tensor({7,-3}) ; random_normal(n,{3,5},'float64') ; i,j -> normal(7, -3, 5*(i-1)+j)",
          .doc = "Standard normal numbers, a function of key (int64: seed, stream) and place alone (Philox 4x32-10).")
 
 node *op_random_uniform(node *key, shape s, dtype type) { return build_random(&row_random_uniform, key, s, type); }

@@ -233,7 +233,7 @@ static node *build_slice(const operator *op, const argument *arguments) {
     shape s = x->shape;
     if (first < 0) first += size + 1;
     if (last < 0) last += size + 1;
-    if (step == 0 || first < 1 || last > size || last < 0 || first > size + 1)
+    if (step == 0 || first < 1 || last > size || last < (step > 0 ? 0 : 1) || first > size + 1)
         fail(ERROR_ARGUMENT, "%s: elements %lld to %lld in steps of %lld are not within the %lld of axis %d of shape %s",
              op->name, (long long)first, (long long)last, (long long)step, (long long)size, axis + 1,
              shape_format(s).text);

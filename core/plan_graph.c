@@ -269,14 +269,10 @@ plan_graph *plan_graph_import(const node_list *order, node *const *outputs, int 
         if (!node_is_leaf(order->nodes[k])) edges += order->nodes[k]->input_count;
     while (table_size < 2 * (size_t)order->count) table_size *= 2;
     plan_graph *g = graph_new(order->count, edges, output_count);
-    /* two short-lived tables, as arrays so that a failure frees them */
-    array canonical = array_allocate(INT64, (shape){1, {order->count}});
-    node_constant(canonical);
-    array table = array_allocate(INT64, (shape){1, {(int64_t)table_size}});
-    node_constant(table);
-    memset(array_data(&table), 0, table_size * sizeof(int));
-    int *item_of = array_data(&canonical);
-    import_nodes(g, order, item_of, array_data(&table), table_size);
+    int *item_of = memory_scoped((size_t)order->count * sizeof *item_of, "a plan");
+    int *table = memory_scoped(table_size * sizeof *table, "a plan");
+    memset(table, 0, table_size * sizeof *table);
+    import_nodes(g, order, item_of, table, table_size);
     for (int o = 0; o < output_count; o++) {
         g->outputs[o] = item_of[outputs[o]->number];
         g->donors[o] = donors != NULL ? donors[o] : -1;

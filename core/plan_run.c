@@ -59,7 +59,6 @@ static void find_bases(plan *p, const array *leaves) {
     for (int k = 0; k < p->kept_count; k++) {
         const kept_array *kept = &p->kept[k];
         bool alone = kept->donor >= 0 && leaves[kept->donor].storage->references == 1;
-        array_release(&p->kept_values[k]);
         if (!alone) p->kept_values[k] = array_allocate(kept->type, kept->shape);
         else {
             p->kept_values[k] = array_retain(leaves[kept->donor]);
@@ -85,7 +84,16 @@ static array output_array(plan *p, const plan_output *out, const array *leaves) 
     return a;
 }
 
+/* A run that fails halfway holds on to nothing. */
+static void run_over(void *object) {
+    plan *p = object;
+    drop_kept_values(p);
+    plan_release(p);
+}
+
 void plan_run(plan *p, const array *leaves, array *outputs) {
+    scope_reserve();
+    scope_add(plan_retain(p), run_over);
     workspace_reserve(p->scratch_bytes);
     find_bases(p, leaves);
     for (int k = 0; k < p->operand_count; k++)
@@ -160,6 +168,21 @@ static void key_reserve(size_t words) {
     key_capacity = capacity;
 }
 
+/* Arrays on their way into and out of a run: one growing list, as evaluations do not nest. */
+static array *passing;
+static size_t passing_capacity;
+
+static array *passing_reserve(size_t count) {
+    if (count > passing_capacity) {
+        memory_release(passing, passing_capacity * sizeof *passing);
+        passing_capacity = 0;
+        passing = NULL;
+        passing = memory_allocate(2 * count * sizeof *passing, "a computation");
+        passing_capacity = 2 * count;
+    }
+    return passing;
+}
+
 /* All that a plan depends on: operators, shapes, attributes, who reads whom, the leaves' layouts. */
 static uint64_t write_key(const node_list *order, node *const *outputs, int output_count) {
     key_words = 0;
@@ -215,6 +238,13 @@ static plan *cached_plan(const node_list *order, node *const *outputs, int outpu
 void plan_clear_cache(void) {
     for (int k = 0; k < CACHE_SIZE; k++)
         if (cache[k].plan != NULL) cache_drop(&cache[k]);
+    memory_release(key, key_capacity * sizeof *key);
+    key = NULL;
+    key_words = key_capacity = 0;
+    memory_release(passing, passing_capacity * sizeof *passing);
+    passing = NULL;
+    passing_capacity = 0;
+    node_clear_lists();
     memory_release(workspace, workspace_bytes);
     workspace = NULL;
     workspace_bytes = 0;
@@ -235,21 +265,6 @@ static void add_exposed(node_list *outputs, const node_list *order) {
         for (int o = 0; o < outputs->count; o++) already = already || outputs->nodes[o] == n;
         if (!already) node_list_push(outputs, n);
     }
-}
-
-/* Arrays on their way into and out of a run: one growing list, as evaluations do not nest. */
-static array *passing;
-static size_t passing_capacity;
-
-static array *passing_reserve(size_t count) {
-    if (count > passing_capacity) {
-        memory_release(passing, passing_capacity * sizeof *passing);
-        passing_capacity = 0;
-        passing = NULL;
-        passing = memory_allocate(2 * count * sizeof *passing, "a computation");
-        passing_capacity = 2 * count;
-    }
-    return passing;
 }
 
 void evaluate(node *const *nodes, int count) {

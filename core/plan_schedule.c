@@ -39,10 +39,9 @@ static void schedule_from(plan_graph *g, int start, int *stack, int *scheduled) 
 static void order_units(plan_graph *g) {
     int scheduled = 0;
     /* one entry per edge at most, and one per opened unit */
-    array stack = array_allocate(INT64, (shape){1, {g->input_capacity + g->item_capacity + 1}});
-    node_constant(stack);
+    int *stack = memory_scoped((size_t)(g->input_capacity + g->item_capacity + 1) * sizeof *stack, "a plan");
     for (int o = 0; o < g->output_count; o++)
-        schedule_from(g, root_unit(g, &g->items[g->outputs[o]]), array_data(&stack), &scheduled);
+        schedule_from(g, root_unit(g, &g->items[g->outputs[o]]), stack, &scheduled);
     g->unit_count = scheduled; /* units that only dead copies would have needed are never reached */
 }
 
@@ -365,15 +364,13 @@ plan *plan_schedule(plan_graph *g) {
     order_units(g);
     find_stored(g);
     place_concat_inputs(g);
-    array lives = array_allocate(UINT8, (shape){1, {(int64_t)sizeof(lifetime) * g->item_count}});
-    node_constant(lives);
-    array placed = array_allocate(UINT8, (shape){1, {(int64_t)sizeof(int) * g->item_count}});
-    node_constant(placed);
-    find_lifetimes(g, array_data(&lives));
+    lifetime *lives = memory_scoped((size_t)g->item_count * sizeof *lives, "a plan");
+    int *placed = memory_scoped((size_t)g->item_count * sizeof *placed, "a plan");
+    find_lifetimes(g, lives);
     plan *p = plan_new(g);
     plan_allocate(g, p);
-    place_kept(g, p, array_data(&lives));
-    place_scratch(g, p, array_data(&lives), array_data(&placed));
+    place_kept(g, p, lives);
+    place_scratch(g, p, lives, placed);
     for (int k = 0; k < g->item_count; k++)
         if (g->items[k].call != NULL && g->items[k].live) p->skeletons[p->skeleton_count++] = node_retain(g->items[k].call);
     for (int at = 0; at < g->unit_count; at++) {

@@ -33,7 +33,7 @@ local function each_number(list, f)
 end
 
 -- One way of writing for all numbers of a tensor: integers plainly, else four decimals, or exponents where the range asks.
-local function number_format(list)
+local function pattern_for(list)
   local whole, largest, smallest = true, 0, math.huge
   each_number(list, function(x)
     if x ~= x or x == math.huge or x == -math.huge then return end
@@ -42,11 +42,13 @@ local function number_format(list)
     if size > largest then largest = size end
     if size > 0 and size < smallest then smallest = size end
   end)
-  if whole and largest < 1e8 then return function(x) return ("%.0f"):format(x) end end
-  if largest >= 1e8 or smallest < 1e-4 or largest / smallest > 1e6 then
-    return function(x) return ("%.4e"):format(x) end
-  end
-  return function(x) return ("%.4f"):format(x) end
+  if whole and largest < 1e8 then return "%.0f" end
+  return (largest >= 1e8 or smallest < 1e-4 or largest / smallest > 1e6) and "%.4e" or "%.4f"
+end
+
+local function number_format(list)
+  local pattern = pattern_for(list)
+  return function(x) return x ~= x and "nan" or pattern:format(x) end -- C writes some NaN as -nan
 end
 
 local function integer_text(x) return ("%d"):format(x) end

@@ -71,6 +71,7 @@ end
 --- full({3, 4}, value, {dtype =}): every element is value.
 function tensor.full(shape, value, options)
   if type(shape) ~= "table" then report.fail("full: full({3, 4}, value), with the shape as a table") end
+  if type(value) ~= "number" then report.fail("full: the value must be a number, not %s", type(value)) end
   return core.full(shape, value, report.options("full", options, { dtype = default_dtype }).dtype)
 end
 
@@ -88,7 +89,7 @@ end
 
 local function random(who, kind, ...)
   local shape, options = shape_and_options(who, ...)
-  if options.seed then return core.random(kind, shape, options.dtype, options.seed, 0) end
+  if options.seed then return core.random(kind, shape, options.dtype, report.integer(who, "seed", options.seed), 0) end
   return core.random(kind, shape, options.dtype, tensor.next_key())
 end
 
@@ -109,8 +110,9 @@ end
 
 --- randperm(n, {seed =}): 1 .. n in random order, int64.
 function tensor.randperm(n, options)
+  n = report.integer("randperm", "n", n, 0)
   options = report.options("randperm", options, { seed = report.none })
-  if options.seed then return core.permutation(n, options.seed, 0) end
+  if options.seed then return core.permutation(n, report.integer("randperm", "seed", options.seed), 0) end
   return core.permutation(n, tensor.next_key())
 end
 
@@ -124,8 +126,9 @@ function tensor.arange(first, last, step, options)
   if step == 0 then report.fail("arange: the step must not be 0") end
   local integers = math.type(first) == "integer" and math.type(last) == "integer" and math.type(step) == "integer"
   options = report.options("arange", options, { dtype = integers and "int64" or default_dtype })
-  local count = math.max(0, math.floor((last - first) / step * (1 + 1e-15)) + 1)
-  return core.arange(count, first, step, options.dtype)
+  local steps = (last - first) / step * (1 + 1e-15)
+  if not (steps < 2 ^ 62) then report.fail("arange: from %s to %s in steps of %s", first, last, step) end
+  return core.arange(steps < 0 and 0 or math.floor(steps) + 1, first, step, options.dtype)
 end
 
 --- linspace(first, last, n, {dtype =}): n numbers evenly spaced from first to last, both included.
@@ -142,7 +145,8 @@ end
 --- eye(n, m, {dtype =}): the identity matrix (n, m); m is n if left out.
 function tensor.eye(n, m, options)
   if type(m) == "table" then m, options = nil, m end
-  m = m or n
+  n = report.integer("eye", "n", n, 0)
+  m = report.integer("eye", "m", m or n, 0)
   options = report.options("eye", options, { dtype = default_dtype })
   local row, column = tensor.arange(n):reshape(n, 1), tensor.arange(m):reshape(1, m)
   return row:eq(column):cast(options.dtype)
@@ -160,7 +164,7 @@ local function composed(row)
 end
 
 local function check(who, x)
-  if not core.is_tensor(x) then report.fail("%s: x must be a tensor, not %s", who, type(x)) end
+  if not core.is_tensor(x) then report.fail("%s: a tensor was expected, not %s", who, type(x)) end
   return x
 end
 
@@ -190,8 +194,9 @@ composed { name = "var", signature = "x, axes:axes?, keepdim:boolean?, correctio
   samples = "x=randn(2,3) ; x:var(2) ; i -> (x(i,1)^2 + x(i,2)^2 + x(i,3)^2 - (x(i,1)+x(i,2)+x(i,3))^2/3) / 2",
   call = function(x, axes, keepdim, correction)
     x = real(check("var", x))
-    local deviation = x - x:mean(axes or nil, true):reshape(axes and x:mean(axes, true):shape() or {})
-    return deviation:square():sum(axes, keepdim) / (reduced_count(x, axes) - (correction or 1))
+    correction = report.number("var", "correction", correction or 1)
+    local deviation = x - x:mean(axes, true)
+    return deviation:square():sum(axes, keepdim) / (reduced_count(x, axes) - correction)
   end }
 
 composed { name = "std", signature = "x, axes:axes?, keepdim:boolean?, correction=1",
@@ -242,6 +247,7 @@ composed { name = "one_hot", signature = "x, classes:integer", differentiable = 
   doc = "For labels (int64, from 1): a last axis of `classes` elements that is 1 at the label, else 0 (default dtype).",
   samples = "n=tensor({2,1,3}) ; n:one_hot(4) ; i,j -> n(i) == j and 1 or 0",
   call = function(x, classes)
+    report.integer("one_hot", "classes", classes, 0)
     local shape = check("one_hot", x):shape()
     shape[#shape + 1] = 1
     return x:reshape(shape):eq(tensor.arange(classes)):cast(default_dtype)
@@ -262,6 +268,7 @@ composed { name = "unsqueeze", signature = "x, axis:axis", doc = "x with a new a
   call = function(x, axis)
     local shape = check("unsqueeze", x):shape()
     axis = report.integer("unsqueeze", "axis", axis, -#shape - 1, #shape + 1)
+    if axis == 0 then report.fail("unsqueeze: axes count from 1 (or from the end with -1)") end
     if axis < 0 then axis = #shape + 2 + axis end
     table.insert(shape, axis, 1)
     return x:reshape(shape)
@@ -284,9 +291,11 @@ composed { name = "squeeze", signature = "x, axis:axis?", doc = "x without its a
 composed { name = "flatten", signature = "x, first:axis?", doc = "x with all axes from `first` (by default 1) on as one.",
   samples = "x=randn(2,3,2) ; x:flatten(2) ; i,j -> x(i,(j-1)//2+1,(j-1)%2+1)",
   call = function(x, first)
-    local shape, left = {}, 1
-    for i, size in ipairs(check("flatten", x):shape()) do
-      if i < (first or 1) then shape[i] = size else left = left * size end
+    local shape, left, rank = {}, 1, check("flatten", x):dim()
+    first = report.integer("flatten", "first", first or 1, -rank, math.max(rank, 1))
+    if first < 0 then first = rank + 1 + first end
+    for i, size in ipairs(x:shape()) do
+      if i < first then shape[i] = size else left = left * size end
     end
     shape[#shape + 1] = left
     return x:reshape(shape)
@@ -301,7 +310,12 @@ composed { name = "t", signature = "x", doc = "The transpose of a matrix.",
 
 composed { name = "dot", signature = "x, y", doc = "The sum of the products of two vectors' elements.",
   samples = "x=randn(3), y=randn(3) ; x:dot(y) ; -> x(1)*y(1) + x(2)*y(2) + x(3)*y(3)",
-  call = function(x, y) return (check("dot", x) * y):sum() end }
+  call = function(x, y)
+    if check("dot", x):dim() ~= 1 or check("dot", y):dim() ~= 1 or #x ~= #y then
+      report.fail("dot: two vectors of one length, not shapes %s and %s", format.shape(x), format.shape(y))
+    end
+    return (x * y):sum()
+  end }
 
 composed { name = "lerp", signature = "x, y, weight", doc = "x + weight * (y - x).",
   samples = "x=randn(3), y=randn(3) ; x:lerp(y, 0.25) ; i -> 0.75 * x(i) + 0.25 * y(i)",
@@ -315,7 +329,7 @@ function methods.double(x) return x:cast("float64") end
 function methods.long(x) return x:cast("int64") end
 
 --- t:clone(): the same value under a new handle, which assignment to elements does not share.
-function methods.clone(x) return x:slice(1, 1) end
+function methods.clone(x) return x:reshape(x:shape()) end
 
 --- t:contiguous(): t itself; layouts are the planner's affair.
 function methods.contiguous(x) return x end

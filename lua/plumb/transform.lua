@@ -9,7 +9,7 @@ local transform = {}
 
 local function check_function(who, f)
   local meta = getmetatable(f)
-  if type(f) ~= "function" and not (meta and meta.__call) then
+  if type(f) ~= "function" and not (type(meta) == "table" and meta.__call) then
     report.fail("%s: a function was expected, not %s", who, type(f))
   end
   return f
