@@ -1,7 +1,9 @@
 # plumb: `make` builds ./plumb; `make help` lists the rest.
 
 PREFIX  ?= /usr/local
-CC      ?= gcc
+ifeq ($(origin CC),default)
+  CC    := gcc
+endif
 # The kernels are compiled for one processor: this one, unless told otherwise (e.g. ARCH=x86-64-v3).
 ARCH    ?= native
 VERSION := 0.1.0
@@ -61,7 +63,7 @@ VECTOR_LIBS   := $(if $(filter x86_64-%,$(shell $(CC) -dumpmachine)),-lmvec)
 # Rebuilt when the processor or the flags change: objects for another machine would not run.
 STAMP := $(BUILD)/flags
 FLAGS := $(CC) $(DEFINES) $(CPPFLAGS) $(CODEGEN) $(CFLAGS) $(WARNINGS) $(shell $(CC) -march=$(ARCH) -Q --help=target \
-  2>/dev/null | grep -E 'march=|mtune=' | tr -d '\t\n')
+  2>/dev/null | grep -E '^ *-m(arch|tune)=' | tr -d '\t\n')
 # ./plumb is linked anew when the other kind of build was the last, or a source file is gone.
 LINK  := $(BUILD) $(LDFLAGS) $(SOURCES)
 write_if_changed = mkdir -p $(@D); echo '$(1)' | cmp -s - $@ || echo '$(1)' > $@

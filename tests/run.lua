@@ -10,18 +10,18 @@ local function absolute(path)
   return path:sub(1, 1) == "/" and path or lfs.currentdir() .. "/" .. path
 end
 
-local script = absolute(arg[0])
-local arguments = { [0] = arg[0], "--pattern=_spec%.lua$" }
+local root = absolute(arg[0]):match("^(.*)/") .. "/.."
+
+-- busted takes its options from `arg`. A spec is found from where the caller stands, else from the root.
 local names_a_spec = false
-for _, argument in ipairs(arg) do
+for i, argument in ipairs(arg) do
   local exists = lfs.attributes(argument) ~= nil
+  if exists then arg[i] = absolute(argument) end
   names_a_spec = names_a_spec or exists or argument:find("%.lua$") ~= nil
-  arguments[#arguments + 1] = exists and absolute(argument) or argument
 end
-if not names_a_spec then arguments[#arguments + 1] = "tests" end
+if not names_a_spec then table.insert(arg, "tests") end
+table.insert(arg, 1, "--pattern=_spec%.lua$")
 
--- Specs may rely on the root of the repository as their working directory.
-assert(lfs.chdir(script:match("^(.*)/") .. "/.."))
+assert(lfs.chdir(root)) -- specs may rely on it
 
-arg = arguments -- where busted looks for its options
 require "busted.runner" { standalone = false, output = "plainTerminal" }

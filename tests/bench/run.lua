@@ -80,6 +80,18 @@ local function peer(workload)
   return plumb.files.json_decode(result.stdout)
 end
 
+-- Starting the program, against importing the other: wall seconds of a whole process, and its peak memory in MB.
+local function startup()
+  local times, report = {}, "for line in io.lines('/proc/self/status') do print(line:match('VmHWM:%s*(%d+)')) end"
+  for i = 1, REPEATS do
+    local started = process.time()
+    process.run({ "./plumb", "-e", "" }, {})
+    times[i] = process.time() - started
+  end
+  local memory = process.run({ "./plumb", "-e", report }, {}).stdout:match("%d+") / 1024
+  return median(times), memory
+end
+
 local wanted = {}
 for _, name in ipairs(arg) do wanted[name] = true end
 
@@ -99,4 +111,15 @@ for _, workload in ipairs(workloads) do
       peer_seconds = other.seconds_per_step, peer_threads = other.threads, peer_version = other.torch, ratio = ratio }
   end
 end
+if #arg == 0 or wanted.startup then
+  local seconds, memory = startup()
+  local other = peer("import")
+  print(("%-12s %12.1f %12.1f %8.3f  %s"):format("start (ms)", seconds * 1e3, other.seconds_per_step * 1e3,
+    seconds / other.seconds_per_step, seconds < 0.02 and "< 20 ms ok" or "< 20 ms MISSED"))
+  print(("%-12s %12.1f %12.1f %8.3f  %s"):format("start (MB)", memory, other.peak_rss_mb, memory / other.peak_rss_mb,
+    memory < 20 and "< 20 MB ok" or "< 20 MB MISSED"))
+  rows[#rows + 1] = { workload = "start", plumb_seconds = seconds, plumb_mb = memory, peer_seconds = other.seconds_per_step,
+    peer_mb = other.peak_rss_mb, peer_version = other.torch, ratio = seconds / other.seconds_per_step }
+end
+plumb.core.files.make_directory("build")
 plumb.files.write("build/bench.json", plumb.files.json_encode(rows) .. "\n")
