@@ -43,14 +43,20 @@ void core_run(lua_State *L, void (*body)(void *context), void *context) {
 
 /* --- userdata ---------------------------------------------------------------------------------------------------------- */
 
-/* Lua sees a tensor as a few bytes. Its collector is told of what the core has taken in the meantime, so that
- * unreachable tensors do not pile up. */
+/* Lua sees a tensor as a few bytes, so its collector must be told of the memory behind it: a young collection for every
+ * few megabytes taken, and a full one when what is held has doubled since the last. */
 static void pace_collector(lua_State *L) {
-    static size_t told;
-    size_t requested = memory_status().requested;
-    if (requested - told < 1 << 20) return;
-    lua_gc(L, LUA_GCSTEP, (int)((requested - told) >> 10 > 1 << 20 ? 1 << 20 : (requested - told) >> 10));
-    told = requested;
+    static const size_t YOUNG_BYTES = (size_t)16 << 20, SLACK_BYTES = (size_t)128 << 20;
+    static size_t requested_then, live_then;
+    memory_figures now = memory_status();
+    if (now.requested - requested_then < YOUNG_BYTES) return;
+    requested_then = now.requested;
+    if (now.live < 2 * live_then + SLACK_BYTES) {
+        lua_gc(L, LUA_GCSTEP, 0);
+        return;
+    }
+    lua_gc(L, LUA_GCCOLLECT);
+    live_then = memory_status().live;
 }
 
 node **tensor_push_slot(lua_State *L) {

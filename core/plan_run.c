@@ -267,15 +267,43 @@ static void add_exposed(node_list *outputs, const node_list *order) {
     }
 }
 
-void evaluate(node *const *nodes, int count) {
-    node_list *wanted = node_list_new(), *order = node_list_new();
+/* A view of numbers that are there needs no plan: it is given its value at once. So where a slice begins is no part of
+ * a graph's structure, and a loop over batches keeps its plan. */
+static bool resolve_views(const node_list *order) {
+    bool any = false;
+    node_reserve_values(order->count);
+    for (int k = 0; k < order->count; k++) {
+        node *n = order->nodes[k];
+        operand in, out;
+        if (node_has_value(n) || n->op->kind != VIEW || !node_has_value(n->inputs[0])) continue;
+        array value = n->inputs[0]->value;
+        in = (operand){.type = value.type, .shape = value.shape, .offset = value.offset};
+        memcpy(in.strides, value.strides, sizeof in.strides);
+        if (!n->op->view(n, &in, &out)) continue;
+        value.shape = n->shape;
+        value.offset = out.offset;
+        memcpy(value.strides, out.strides, sizeof value.strides);
+        node_set_value(n, array_retain(value));
+        any = true;
+    }
+    return any;
+}
+
+static void sort_pending(node *const *nodes, int count, node_list *wanted, node_list *order) {
+    wanted->count = order->count = 0;
     for (int k = 0; k < count; k++)
         if (!node_has_value(nodes[k])) node_list_push(wanted, nodes[k]);
-    if (wanted->count == 0) return;
     node_sort(order, wanted->nodes, wanted->count, false);
+}
+
+void evaluate(node *const *nodes, int count) {
+    node_list *wanted = node_list_new(), *order = node_list_new();
+    sort_pending(nodes, count, wanted, order);
     for (int k = 0; k < order->count; k++)
         if (!node_has_value(order->nodes[k]) && node_is_leaf(order->nodes[k]))
             fail(ERROR_STATE, "a value was asked for while its function is being compiled: it is not known yet");
+    if (resolve_views(order)) sort_pending(nodes, count, wanted, order);
+    if (wanted->count == 0) return;
     if (trace_level() == 0) add_exposed(wanted, order);
     plan *p = cached_plan(order, wanted->nodes, wanted->count);
     array *leaves = passing_reserve((size_t)(order->count + wanted->count)), *values = leaves + order->count;

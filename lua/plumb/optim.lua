@@ -29,21 +29,40 @@ local function class(name, defaults, doc)
   return new
 end
 
+-- The update as a compiled function of variables (the state), theta, gradient and numbers.
+local function compile_update(self, count)
+  return core.compile(function(...)
+    local arguments = { ... }
+    local state = table.move(arguments, 1, count, 1, {})
+    local numbers = table.move(arguments, count + 3, #arguments, 1, {})
+    local theta, new_state = self:update(arguments[count + 1], arguments[count + 2], state, numbers)
+    new_state[count + 1] = theta
+    return table.unpack(new_state)
+  end)
+end
+
 --- optimizer:step(theta, gradient) -> theta': one step with the state kept in the optimiser.
 function Optimizer:step(theta, gradient)
-  if format.shape(theta) ~= format.shape(gradient) then
-    report.fail("%s: theta has shape %s and its gradient %s", self.name, format.shape(theta), format.shape(gradient))
+  if not core.is_tensor(theta) or not core.is_tensor(gradient) or format.shape(theta) ~= format.shape(gradient) then
+    report.fail("%s: theta and its gradient must be tensors of one shape, not %s and %s", self.name,
+      core.is_tensor(theta) and format.shape(theta) or type(theta),
+      core.is_tensor(gradient) and format.shape(gradient) or type(gradient))
   end
-  self.state = self.state or self:start(theta)
-  self.steps = (self.steps or 0) + 1
-  local new_theta
-  new_theta, self.state = self:update(theta, gradient, self.state, self:numbers(self.steps))
-  core.evaluate(new_theta, table.unpack(self.state))
-  return new_theta
+  if not self.state then
+    self.state, self.steps = {}, 0
+    for i, tensor in ipairs(self:start(theta)) do self.state[i] = core.variable(tensor) end
+    self.compiled = compile_update(self, #self.state)
+  end
+  self.steps = self.steps + 1
+  local arguments = table.move(self.state, 1, #self.state, 1, {})
+  local at = #arguments
+  arguments[at + 1], arguments[at + 2] = theta, gradient
+  table.move(self:numbers(self.steps), 1, 2, at + 3, arguments)
+  return self.compiled(table.unpack(arguments))
 end
 
 --- optimizer:reset(): forgets the state that :step has gathered.
-function Optimizer:reset() self.state, self.steps = nil, nil end
+function Optimizer:reset() self.state, self.steps, self.compiled = nil, nil, nil end
 
 -- PyTorch's weight decay: the gradient of weight_decay / 2 |theta|^2 is added.
 local function decayed(self, theta, gradient)
