@@ -20,8 +20,8 @@ ifeq ($(SAN),1)
   CFLAGS   ?= -O1 -g
   CODEGEN  += -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
   # A request for too much memory must come back as NULL, as it does without the sanitizer.
-  TEST_ENVIRONMENT := ASAN_OPTIONS=allocator_may_return_null=1:detect_stack_use_after_return=1 \
-                      UBSAN_OPTIONS=print_stacktrace=1
+  # detect_stack_use_after_return stays off: gcc 12 misaligns AVX variables under it, which looks like a crash of ours.
+  TEST_ENVIRONMENT := ASAN_OPTIONS=allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1
 else
   BUILD    := build/release
   CFLAGS   ?= -O3 -g

@@ -46,10 +46,11 @@ static int memory_reset(lua_State *L) {
 }
 
 /* memory_fail(n, times): for tests, `times` requests for memory fail in a row, the nth from now on being the first;
- * memory_fail() switches this off. */
+ * memory_fail() switches this off. Returns how many failures of the last call are still to come. */
 static int memory_fail(lua_State *L) {
-    memory_fail_at((uint64_t)luaL_optinteger(L, 1, 1), (uint64_t)luaL_optinteger(L, 2, lua_isnone(L, 1) ? 0 : 1));
-    return 0;
+    lua_Integer nth = luaL_optinteger(L, 1, 1), times = luaL_optinteger(L, 2, lua_isnone(L, 1) ? 0 : 1);
+    lua_pushinteger(L, (lua_Integer)memory_fail_at((uint64_t)nth, (uint64_t)times));
+    return 1;
 }
 
 static int cpu_kernel(lua_State *L) {

@@ -101,7 +101,7 @@ node *tensor_test(lua_State *L, int index) {
 
 node *tensor_check(lua_State *L, int index) {
     node *n = tensor_test(L, index);
-    if (n == NULL) luaL_typeerror(L, index, "tensor");
+    if (n == NULL) core_error(L, "argument %d must be a tensor, not %s", index, luaL_typename(L, index));
     return n;
 }
 
@@ -183,11 +183,12 @@ static int tensor_shape(lua_State *L) {
 /* t:size(axis) -> 4 */
 static int tensor_size(lua_State *L) {
     const node *n = tensor_check(L, 1);
-    lua_Integer axis = luaL_checkinteger(L, 2);
-    if (axis < 0) axis += n->shape.rank + 1;
+    int is_integer;
+    lua_Integer given = lua_tointegerx(L, 2, &is_integer), axis = given < 0 ? given + n->shape.rank + 1 : given;
+    if (!is_integer) return core_error(L, "size: the axis must be an integer, not %s", luaL_typename(L, 2));
     if (axis < 1 || axis > n->shape.rank)
-        return core_error(L, "size: axis %I is not one of the %d axes of shape %s", (LUAI_UACINT)luaL_checkinteger(L, 2),
-                          n->shape.rank, shape_format(n->shape).text);
+        return core_error(L, "size: axis %I is not one of the %d axes of shape %s", (LUAI_UACINT)given, n->shape.rank,
+                          shape_format(n->shape).text);
     lua_pushinteger(L, n->shape.size[axis - 1]);
     return 1;
 }

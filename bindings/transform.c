@@ -297,6 +297,7 @@ static void arguments_body(void *context) {
     tracing *t = context;
     for (int i = 0; i < t->call->count; i++) {
         const signature_entry *entry = &t->call->signature[i];
+        if (*t->argument_slots[i] != NULL) continue; /* made before memory ran out: core_run tries twice */
         node *n = op_argument(entry->type, entry->shape, entry->strides);
         n->weak = entry->number;
         *t->argument_slots[i] = node_retain(n);

@@ -71,7 +71,9 @@ void memory_reset_peak(void) { figures.peak = figures.live; }
 
 void memory_set_budget(size_t bytes) { figures.budget = bytes > 0 ? bytes : 1; }
 
-void memory_fail_at(uint64_t nth, uint64_t times) {
+uint64_t memory_fail_at(uint64_t nth, uint64_t times) {
+    uint64_t left = failures_left;
     until_failure = nth;
     failures_left = times;
+    return left;
 }

@@ -24,7 +24,8 @@ typedef struct {
 memory_figures memory_status(void);
 void memory_reset_peak(void);
 void memory_set_budget(size_t bytes); /* the default is three quarters of the machine's memory */
-/* `times` requests in a row fail, the nth from now on being the first; times 0 switches this off. */
-void memory_fail_at(uint64_t nth, uint64_t times);
+/* `times` requests in a row fail, the nth from now on being the first; times 0 switches this off. Returns how many
+ * failures that were asked for before have not come to pass. */
+uint64_t memory_fail_at(uint64_t nth, uint64_t times);
 
 #endif

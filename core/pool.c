@@ -23,6 +23,14 @@ static int threads_wanted;          /* this one included; 0: not asked yet */
 static int helpers;                 /* started threads */
 static pid_t owner;                 /* threads do not survive a fork */
 
+/* Waiting is a short spin, since the next job of a training step is often microseconds away. */
+static inline void relax(int spins) {
+#ifdef __x86_64__
+    __builtin_ia32_pause();
+#endif
+    if (spins % SPINS == SPINS - 1) sched_yield();
+}
+
 static void take_chunks(void) {
     for (;;) {
         int64_t chunk = atomic_fetch_add(&next_chunk, 1);
@@ -34,7 +42,7 @@ static void take_chunks(void) {
 static void *helper_main(void *argument) {
     unsigned seen = (unsigned)(uintptr_t)argument;
     for (;;) {
-        for (int spin = 0; spin < SPINS && atomic_load(&generation) == seen; spin++) __builtin_ia32_pause();
+        for (int spin = 0; spin < SPINS && atomic_load(&generation) == seen; spin++) relax(spin);
         if (atomic_load(&generation) == seen) {
             pthread_mutex_lock(&lock);
             while (atomic_load(&generation) == seen) pthread_cond_wait(&wake, &lock);
@@ -95,5 +103,5 @@ void pool_run(int64_t chunks, void (*task)(void *context, int64_t chunk), void *
     pthread_cond_broadcast(&wake);
     pthread_mutex_unlock(&lock);
     take_chunks();
-    while (atomic_load(&working) > 0) __builtin_ia32_pause();
+    for (int spin = 0; atomic_load(&working) > 0; spin = (spin + 1) % SPINS) relax(spin);
 }

@@ -422,6 +422,23 @@ describe("plot", function()
   end)
 end)
 
+describe("plot.binned", function()
+  it("makes medians and quantiles of even bins, and leaves short curves alone", function()
+    local y = {}
+    for i = 1, 1000 do y[i] = (i - 1) // 10 + (i % 10) / 10 end -- bin k holds k - 1 + {0, 0.1, ... 0.9}
+    local made = plot.binned({ name = "noisy", y = y, color = 2 }, 100)
+    assert.equal(100, #made.y)
+    assert.equal("noisy", made.name)
+    assert.equal(2, made.color)
+    assert.near(7.45, made.y[8], 1e-12)
+    assert.near(7.09, made.band[1][8], 1e-12)
+    assert.near(7.81, made.band[2][8], 1e-12)
+    assert.equal(75.5, made.x[8])
+    assert.same({ 3, 1, 2 }, plot.binned({ y = { 3, 1, 2 } }).y)
+    assert.has_error(function() plot.binned { 1, 2 } end)
+  end)
+end)
+
 describe("process.run", function()
   it("moves megabytes both ways without a deadlock", function()
     local bytes = ("plumb\n"):rep(500000)

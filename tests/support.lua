@@ -149,7 +149,8 @@ function support.message_of(f, ...)
   return tostring(message)
 end
 
---- fails_here(f, ...): f raises an error that names the caller's file and contains each of the texts.
+--- fails_here(f, ...): f raises an error that names the caller's file and contains each of the texts. f calls as
+-- `return (g())`: a tail call would leave no trace of its line.
 function support.fails_here(f, ...)
   local message = support.message_of(f)
   local file = debug.getinfo(2, "S").short_src:match("[^/]*$")

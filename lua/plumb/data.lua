@@ -1,6 +1,7 @@
 --- Data sets as tables {x =, y =, classes =}: x float32 images (n, 1, 28, 28) in [0, 1], y int64 labels (n) counted
 --- from 1, classes the names to show. What is read from disk is checked before it is used.
 local core = require "plumb.core"
+require "plumb.tensor" -- the methods that images and labels are made with
 
 local data = {}
 

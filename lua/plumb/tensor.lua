@@ -122,7 +122,9 @@ function tensor.arange(first, last, step, options)
   if type(last) == "table" or last == nil then first, last, step, options = 1, first, 1, last end
   if type(step) == "table" then step, options = 1, step end
   step = step or 1
-  for name, value in pairs { first = first, last = last, step = step } do report.number("arange", name, value) end
+  report.number("arange", "first", first)
+  report.number("arange", "last", last)
+  report.number("arange", "step", step)
   if step == 0 then report.fail("arange: the step must not be 0") end
   local integers = math.type(first) == "integer" and math.type(last) == "integer" and math.type(step) == "integer"
   options = report.options("arange", options, { dtype = integers and "int64" or default_dtype })
@@ -319,7 +321,10 @@ composed { name = "dot", signature = "x, y", doc = "The sum of the products of t
 
 composed { name = "lerp", signature = "x, y, weight", doc = "x + weight * (y - x).",
   samples = "x=randn(3), y=randn(3) ; x:lerp(y, 0.25) ; i -> 0.75 * x(i) + 0.25 * y(i)",
-  call = function(x, y, weight) return check("lerp", x) * (1 - weight) + y * weight end }
+  call = function(x, y, weight)
+    if not core.is_tensor(weight) then report.number("lerp", "weight", weight) end
+    return check("lerp", x) * (1 - weight) + check("lerp", y) * weight
+  end }
 
 -- ---- the rest of the methods ----
 
