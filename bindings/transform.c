@@ -128,7 +128,11 @@ static int value_and_grad(lua_State *L) {
  * A variable holds a tensor that changes from step to step. Since nothing else refers to its array, a compiled step may
  * write the new value over the old; a tensor that was taken out of it keeps the old array alive and unchanged. */
 
-static node **variable_check(lua_State *L, int index) { return luaL_checkudata(L, index, VARIABLE); }
+static node **variable_check(lua_State *L, int index) {
+    node **variable = luaL_checkudata(L, index, VARIABLE);
+    if (*variable == NULL) core_error(L, "this variable has been collected");
+    return variable;
+}
 
 typedef struct {
     node **slot;
@@ -169,7 +173,7 @@ static int variable_set(lua_State *L) {
 }
 
 static int variable_collect(lua_State *L) {
-    node **variable = variable_check(L, 1);
+    node **variable = luaL_checkudata(L, 1, VARIABLE);
     node_release(*variable);
     *variable = NULL;
     return 0;
@@ -254,8 +258,8 @@ static void read_call(lua_State *L, call_arguments *c) {
             c->numbers[i] = lua_tonumber(L, index);
             continue;
         }
-        c->handles[i] = luaL_testudata(L, index, VARIABLE);
-        entry->variable = c->handles[i] != NULL;
+        entry->variable = luaL_testudata(L, index, VARIABLE) != NULL;
+        if (entry->variable) c->handles[i] = variable_check(L, index);
         for (int other = 0; entry->variable && other < i; other++)
             if (c->handles[other] == c->handles[i])
                 core_error(L, "compile: arguments %d and %d are the same variable", other + 1, i + 1);

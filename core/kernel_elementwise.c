@@ -4,6 +4,7 @@
  * -ffast-math, which would also give up NaN. Declaring the same functions `simd` lets the compiler use them here. */
 #include <math.h>
 #include <stdint.h>
+#include <string.h>
 
 #if defined __x86_64__ && defined __GLIBC__ && __GLIBC_PREREQ(2, 35)
 #define VECTOR __attribute__((simd("notinbranch"), const, nothrow))
@@ -34,6 +35,9 @@ static double remainder_float64(double x, double y) {
     double r = fmod(x, y);
     return r != 0 && (r < 0) != (y < 0) ? r + y : r;
 }
+
+/* At least the numbers in the longest vector of any processor. */
+enum { LANES = 16 };
 
 #define KEEP(...) __VA_ARGS__
 #define DROP(...)

@@ -46,11 +46,13 @@ static shape common_shape(const operator *op, node *const *inputs, int count) {
 static node *elementwise(const operator *op, int arity, node *x, node *y, node *z, double p, double q) {
     node *inputs[3] = {x, y, z};
     int64_t attributes[2] = {attribute_from_number(p), attribute_from_number(q)};
-    dtype type = common_type(op, inputs, arity);
+    int conditions = arity == 3 ? 1 : 0; /* the first of three is a condition, whose dtype does not count */
+    dtype type = common_type(op, inputs + conditions, arity - conditions);
+    if (conditions > 0 && x->type != type) inputs[0] = op_ne(x, op_number_like(x, 0));
     shape s = common_shape(op, inputs, arity);
     bool all_weak = true;
     for (int i = 0; i < arity; i++) {
-        all_weak = all_weak && inputs[i]->weak;
+        all_weak = all_weak && (inputs[i]->weak || i < conditions);
         inputs[i] = op_expand(op_cast(inputs[i], type), s);
     }
     bool has_parameters = p != 0 || q != 0;

@@ -84,7 +84,7 @@ local function open_terminal(options)
   local record = os.tmpname()
   local state = options.state or new_folder()
   local command = ("cd / && env -u LUA_INIT -u LUA_INIT_5_4 TERM=xterm XDG_STATE_HOME=%s timeout 60 script -qefc %s %s >/dev/null 2>&1")
-    :format(quote(state), quote(quote(PLUMB) .. " " .. (options.arguments or "")), record)
+    :format(quote(state), quote("exec " .. quote(PLUMB) .. " " .. (options.arguments or "")), record)
   local pipe = assert(io.popen(command, "w"))
   pipe:setvbuf("no")
   local terminal = { position = 1, state = state }

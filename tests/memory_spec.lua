@@ -79,8 +79,7 @@ describe("memory", function()
   end)
 
   it("absorbs a single failure by collecting garbage", function()
-    local expected, n, left = program(), 0, nil
-    local start = support.live_bytes()
+    local expected, start, n, left = program(), support.live_bytes(), 0
     repeat
       n = n + 1
       core.memory_fail(n, 1)

@@ -86,6 +86,17 @@ local function check_sizes(row, reference, random)
   end
 end
 
+local function check_places(row, reference, random)
+  for dtype in pairs(precisions) do
+    local whole, part = {}, {}
+    for k = 1, reference.arity do
+      whole[k] = support.make(random_list(700, reference.low, reference.high, random), { 700 }, dtype)
+      part[k] = whole[k]:slice(1, 14)
+    end
+    support.same_bits(row.call(table.unpack(whole)):slice(1, 14), row.call(table.unpack(part)), row.name)
+  end
+end
+
 -- Ways for an input to stand in a (rows, columns) result: f(random list maker) -> tensor, function(i, j) -> its element
 local rows, columns = 34, 61
 local function matrix(transform, m, n, at)
@@ -269,6 +280,9 @@ for number, name in ipairs(names) do
         check_sizes(row, reference, support.generator(number))
       end)
       it("computes its formula for every layout", function() check_layouts(row, reference, support.generator(number)) end)
+      it("gives an element the same value wherever it stands", function()
+        check_places(row, reference, support.generator(number))
+      end)
       if row.integers then
         it("computes with integers", function() check_integers(row, reference, support.generator(number)) end)
       end

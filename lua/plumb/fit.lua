@@ -3,10 +3,12 @@ local core = require "plumb.core"
 local format = require "plumb.format"
 local report = require "plumb.report"
 local nn = require "plumb.nn"
+local optim = require "plumb.optim"
 local progress = require "plumb.progress"
 local transform = require "plumb.transform"
 
 local EVALUATION_BATCH = 1000
+local SAFE_STEPS = 100
 
 local Run = { doc = [[
 A run, as plumb.fit returns it: what was recorded, one entry per epoch: train_loss (the mean over the epoch's batches), and
@@ -20,6 +22,8 @@ Run.__tostring = function(run)
 end
 
 -- ---- checks ----
+
+local function all_finite(t) return (t * 0):sum():item() == 0 end
 
 local function check_set(who, set, model)
   if type(set) ~= "table" or not core.is_tensor(set.x) or not core.is_tensor(set.y) then
@@ -38,19 +42,64 @@ end
 local defaults = { loss = report.none, optimizer = report.none, epochs = 1, batch = 64, validate = report.none, seed = 0,
   shuffle = true, on_step = report.none, on_epoch = report.none, progress = true }
 
+-- Something that can be called; nn.MSELoss without its () can be too, but is a mistake.
+local function check_callable(name, f, example)
+  local meta = getmetatable(f)
+  if type(f) == "table" and rawget(f, "__call") and rawget(f, "name") then
+    report.fail("fit: %s is nn.%s without its ()", name, f.name)
+  end
+  if type(f) ~= "function" and not (type(meta) == "table" and meta.__call) then
+    report.fail("fit: %s must be %s, not %s", name, example, type(f))
+  end
+end
+
+local function check_optimizer(optimizer)
+  if optim.name_of(optimizer) then return end
+  for name, class in pairs(optim) do
+    if class == optimizer then report.fail("fit: the optimizer is optim.%s without its {}", name) end
+  end
+  for _, method in ipairs { "start", "numbers", "update" } do -- a user's own keeps the contract of plumb.optim
+    if type(optimizer) ~= "table" or type(optimizer[method]) ~= "function" then
+      report.fail("fit: the optimizer must be one such as optim.Adam{lr = 1e-3}, not %s", type(optimizer))
+    end
+  end
+end
+
 local function check_options(model, train, given)
   local options = report.options("fit", given, defaults)
   if not nn.Module.is(model) then report.fail("fit: the model must be a module, not %s", type(model)) end
   if model:root() ~= model then report.fail("fit: %s is part of a larger model; train that", model:place()) end
+  if model.size == 0 then report.fail("fit: %s has no parameters to train", model:describe_self()) end
   if options.loss == nil or options.optimizer == nil then
     report.fail("fit: needs loss (e.g. nn.MSELoss()) and optimizer (e.g. optim.Adam{lr = 1e-3})")
+  end
+  check_callable("the loss", options.loss, "a function of (output, target) such as nn.MSELoss()")
+  check_optimizer(options.optimizer)
+  for _, hook in ipairs { "on_step", "on_epoch" } do
+    if options[hook] ~= nil then check_callable(hook, options[hook], "a function") end
+  end
+  if type(options.shuffle) ~= "boolean" then report.fail("fit: shuffle must be true or false, not %s", type(options.shuffle)) end
+  if type(options.progress) ~= "boolean" and type(options.progress) ~= "string" then
+    report.fail("fit: progress must be true, false or a label, not %s", type(options.progress))
   end
   report.integer("fit", "epochs", options.epochs, 0)
   report.integer("fit", "batch", options.batch, 1)
   report.integer("fit", "seed", options.seed)
   check_set("the training set", train, model)
-  if options.validate then check_set("validate", options.validate, model) end
+  if not all_finite(model.theta) then report.fail("fit: the model's parameters are not finite before the training") end
+  if options.validate ~= nil then check_set("validate", options.validate, model) end
   return options
+end
+
+-- Labels that the model has no output for, found before the training instead of in the middle of it.
+local function check_labels(who, set, model)
+  if set.y:dim() ~= 1 or set.y:dtype() ~= "int64" then return end -- the loss knows what to say
+  local classes = model(set.x:slice(1, 1, 1)):size(-1)
+  local low, high = set.y:min():item(), set.y:max():item()
+  if low < 1 or high > classes then
+    report.fail("fit: the labels of %s are from %d to %d, but must be from 1 to %d, the model's outputs", who, low, high,
+      classes)
+  end
 end
 
 -- ---- the compiled parts ----
@@ -110,6 +159,27 @@ local function epoch_order(options, n, epoch)
   return core.arange(n, 1, 1, "int64")
 end
 
+-- nan has a sign in C's text, which means nothing.
+local function number_text(x) return x ~= x and "nan" or tostring(x) end
+
+-- A gradient can be infinite where its loss is finite, and spoils the parameters. That is found at the end of an epoch, once
+-- in SAFE_STEPS steps, or by the next loss; then those that were last known to be finite come back.
+local function check_parameters(run, loop)
+  local theta = loop.theta:get()
+  if not all_finite(theta) then
+    loop.theta:set(loop.safe_theta)
+    report.fail("fit: a gradient was not finite by step %d (epoch %d), though the loss was; the parameters are again those "
+      .. "after step %d", run.step, run.epoch + 1, loop.safe_step)
+  end
+  loop.safe_theta, loop.safe_step = theta, run.step
+end
+
+local function fail_at_loss(run, loop, loss, batch)
+  check_parameters(run, loop)
+  report.fail("fit: the loss is %s at step %d (epoch %d); the parameters are those before that step. %s", number_text(loss),
+    run.step, run.epoch + 1, all_finite(batch) and "A smaller learning rate may help" or "x of that batch is not finite")
+end
+
 -- One pass over the training set. Returns the means of loss and accuracy over its samples.
 local function train_epoch(run, loop)
   local options, train, n = loop.options, loop.train, #loop.train.x
@@ -126,8 +196,7 @@ local function train_epoch(run, loop)
     local loss, accuracy = loop.step(table.unpack(arguments))
     loss = loss:item()
     if loss ~= loss or loss == math.huge or loss == -math.huge then
-      report.fail("fit: the loss is %s at step %d (epoch %d); the parameters are those before that step", tostring(loss),
-        run.step, run.epoch + 1)
+      fail_at_loss(run, loop, loss, train.x:index_select(1, arguments[at + 3]))
     end
     local share = last - first + 1
     loss_sum, accuracy_sum = loss_sum + share * loss, accuracy_sum + share * accuracy:item()
@@ -135,6 +204,7 @@ local function train_epoch(run, loop)
     if options.on_step and options.on_step(run, loss) == false then run.stopped = "by on_step" break end
     loop.bar:update(run.step, loop.note)
   end
+  if run.step - loop.safe_step >= SAFE_STEPS then check_parameters(run, loop) end
   return loss_sum / n, accuracy_sum / n
 end
 
@@ -158,10 +228,14 @@ end
 --- options: loss, optimizer (both needed), epochs = 1, batch = 64, validate = data set, seed = 0 (of the shuffling),
 --- shuffle = true, on_step = function(run, loss), on_epoch = function(run), progress = true (or the line's label). A hook that
 --- returns false stops the training. A loss that is not finite is an error that names the step; the parameters are then those
---- before it.
+--- before it, or, where an infinite gradient had spoiled them, the last ones known to be finite.
 local function fit(model, train, given)
   local options = check_options(model, train, given)
   local with_accuracy = classifies(options, train)
+  if with_accuracy then
+    check_labels("the training set", train, model)
+    if options.validate then check_labels("validate", options.validate, model) end
+  end
   local run = new_run(model, options)
   local steps = math.ceil(#train.x / options.batch) * options.epochs
   local quiet = options.progress == false
@@ -170,6 +244,7 @@ local function fit(model, train, given)
   local state = {}
   for i, tensor in ipairs(options.optimizer:start(model.theta)) do state[i] = core.variable(tensor:evaluate()) end
   local loop = { options = options, train = train, theta = model:variable(), state = state, bar = bar,
+    safe_theta = model.theta, safe_step = 0,
     with_accuracy = with_accuracy, step = compile_step(model, options, with_accuracy, #state),
     evaluate = make_evaluation(model, options.loss, with_accuracy),
     note = function() return ("epoch %d, loss %.4g"):format(math.min(run.epoch + 1, options.epochs), run.loss) end }
@@ -182,6 +257,7 @@ local function fit(model, train, given)
     if options.on_epoch and options.on_epoch(run) == false then run.stopped = "by on_epoch" break end
   end
   run.seconds = core.process.time() - started
+  check_parameters(run, loop)
   return run
 end
 

@@ -29,6 +29,12 @@ local function class(name, defaults, doc)
   return new
 end
 
+--- optim.name_of(value) -> "Adam", "SGD", ... for an optimiser, otherwise nil.
+function optim.name_of(value)
+  local made_by = getmetatable(value)
+  return type(made_by) == "table" and made_by.step == Optimizer.step and made_by.name or nil
+end
+
 -- The update as a compiled function of variables (the state), theta, gradient and numbers.
 local function compile_update(self, count)
   return core.compile(function(...)
@@ -44,21 +50,26 @@ end
 --- optimizer:step(theta, gradient) -> theta': one step with the state kept in the optimiser.
 function Optimizer:step(theta, gradient)
   if not core.is_tensor(theta) or not core.is_tensor(gradient) or format.shape(theta) ~= format.shape(gradient) then
-    report.fail("%s: theta and its gradient must be tensors of one shape, not %s and %s", self.name,
-      core.is_tensor(theta) and format.shape(theta) or type(theta),
+    report.fail("%s: optimizer:step(theta, gradient) takes two tensors of one shape, not %s and %s",
+      optim.name_of(self) or "optim", core.is_tensor(theta) and format.shape(theta) or type(theta),
       core.is_tensor(gradient) and format.shape(gradient) or type(gradient))
   end
   if not self.state then
-    self.state, self.steps = {}, 0
+    self.state, self.steps, self.shape = {}, 0, format.shape(theta)
     for i, tensor in ipairs(self:start(theta)) do self.state[i] = core.variable(tensor) end
     self.compiled = compile_update(self, #self.state)
   end
-  self.steps = self.steps + 1
-  local arguments = table.move(self.state, 1, #self.state, 1, {})
+  if format.shape(theta) ~= self.shape then
+    report.fail("%s: theta has shape %s, but the state is that of earlier steps with shape %s; see optimizer:reset()",
+      self.name, format.shape(theta), self.shape)
+  end
+  local arguments, numbers = table.move(self.state, 1, #self.state, 1, {}), self:numbers(self.steps + 1)
   local at = #arguments
   arguments[at + 1], arguments[at + 2] = theta, gradient
-  table.move(self:numbers(self.steps), 1, 2, at + 3, arguments)
-  return self.compiled(table.unpack(arguments))
+  table.move(numbers, 1, #numbers, at + 3, arguments)
+  local new_theta = self.compiled(table.unpack(arguments))
+  self.steps = self.steps + 1 -- a step that failed does not count
+  return new_theta
 end
 
 --- optimizer:reset(): forgets the state that :step has gathered.
@@ -107,8 +118,11 @@ With nesterov the step is g + momentum b (Sutskever et al. 2013).]])
 function SGD:check()
   report.number("SGD", "momentum", self.momentum, 0)
   report.number("SGD", "dampening", self.dampening)
+  if type(self.nesterov) ~= "boolean" then
+    report.fail("SGD: nesterov must be true or false, not %s", tostring(self.nesterov))
+  end
   if self.nesterov and (self.momentum == 0 or self.dampening ~= 0) then
-    report.fail("SGD: nesterov needs a momentum and no dampening")
+    report.fail("SGD: nesterov needs a momentum, such as 0.9, and no dampening")
   end
 end
 

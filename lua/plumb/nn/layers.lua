@@ -78,13 +78,30 @@ activation("Softplus", "softplus", "beta", 1)
 
 layers.Sequential = Module.class("Sequential", "nn.Sequential{layer, layer, ...}: each layer gets what the one before gives.")
 
+-- Whatever is wrong with the list is found before any layer becomes part of the model.
+local function check_layers(list)
+  local seen = {}
+  for name in pairs(list) do
+    if not math.tointeger(name) then report.fail("Sequential: '%s' has no place in a list of layers", tostring(name)) end
+  end
+  for i = 1, #list do
+    local layer = list[i]
+    if Module.is_class(layer) then report.fail("Sequential: layer %d is nn.%s without its ()", i, layer.name) end
+    if not Module.is(layer) then report.fail("Sequential: layer %d is not a layer but %s", i, type(layer)) end
+    if layer.size > 0 and (rawget(layer, "owner") or seen[layer]) then
+      report.fail("Sequential: layer %d (%s) is already part of a model; make one for each place", i, layer:describe_self())
+    end
+    seen[layer] = true
+  end
+end
+
 function layers.Sequential:initialise(list, ...)
   if Module.is(list) or select("#", ...) > 0 then list = { list, ... } end
   if type(list) ~= "table" or #list == 0 then report.fail("Sequential: a list of layers, nn.Sequential{ ... }") end
-  for i, layer in ipairs(list) do
-    if not Module.is(layer) then report.fail("Sequential: layer %d is not a layer but %s", i, type(layer)) end
-    self:adopt(layer, i)
-    self[i] = layer
+  check_layers(list)
+  for i = 1, #list do
+    self:adopt(list[i])
+    self[i] = list[i]
   end
 end
 

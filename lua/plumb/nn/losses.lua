@@ -11,11 +11,23 @@ local function check_pair(who, prediction, target)
   end
 end
 
+local function check_labels(who, logits, target)
+  check_pair(who, logits, target)
+  if logits:dim() ~= 2 or target:dim() ~= 1 or logits:size(1) ~= target:size(1) then
+    report.fail("%s: logits must be (n, classes) and labels (n), not %s and %s", who, format.shape(logits),
+      format.shape(target))
+  end
+  if target:dtype() ~= "int64" and target:dtype() ~= "uint8" then
+    report.fail("%s: labels must be int64, counted from 1, not %s (see :long())", who, target:dtype())
+  end
+end
+
 --- nn.mse_loss(prediction, target): the mean of (prediction - target)^2; both of one shape.
 function losses.mse_loss(prediction, target)
   check_pair("mse_loss", prediction, target)
   if format.shape(prediction) ~= format.shape(target) then
-    report.fail("mse_loss: prediction has shape %s and target %s", format.shape(prediction), format.shape(target))
+    report.fail("mse_loss: prediction and target must have one shape (see reshape), not %s and %s",
+      format.shape(prediction), format.shape(target))
   end
   return (prediction - target):square():mean()
 end
@@ -23,20 +35,13 @@ end
 --- nn.cross_entropy(logits, target): the mean of -log softmax(logits)[target] for logits (n, classes) and labels target (n),
 --- int64 from 1. Exact for logits of any size.
 function losses.cross_entropy(logits, target)
-  check_pair("cross_entropy", logits, target)
-  if logits:dim() ~= 2 or target:dim() ~= 1 or logits:size(1) ~= target:size(1) then
-    report.fail("cross_entropy: logits must be (n, classes) and labels (n), not %s and %s", format.shape(logits),
-      format.shape(target))
-  end
-  if target:dtype() ~= "int64" and target:dtype() ~= "uint8" then
-    report.fail("cross_entropy: labels must be int64, counted from 1, not %s", target:dtype())
-  end
+  check_labels("cross_entropy", logits, target)
   return -logits:log_softmax(2):gather(2, target:reshape(-1, 1)):mean()
 end
 
 --- nn.accuracy(logits, target): the share of rows whose largest element stands at the label.
 function losses.accuracy(logits, target)
-  check_pair("accuracy", logits, target)
+  check_labels("accuracy", logits, target)
   return logits:argmax(2):eq(target):mean()
 end
 

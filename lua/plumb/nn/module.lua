@@ -23,6 +23,9 @@ end
 
 local function newindex(self, name, value)
   if name == "theta" then return self:set_theta(value) end
+  for _, specification in ipairs(self.specifications or {}) do
+    if specification.name == name then return self:set_parameter(specification, value) end
+  end
   rawset(self, name, value)
 end
 
@@ -35,7 +38,7 @@ function Module.class(name, doc)
       return self
     end })
   class.__index, class.__newindex = index, newindex
-  class.__call = function(self, x) return self:forward(x, { theta = self.theta }) end
+  class.__call = function(self, x) return self:forward(x) end
   class.__tostring = function(self) return self:describe() end
   class.__name = "nn." .. name
   return class
@@ -45,6 +48,12 @@ end
 function Module.is(value)
   local class = getmetatable(value)
   return type(class) == "table" and getmetatable(class) ~= nil and getmetatable(class).__index == Module
+end
+
+--- Module.is_class(value): is it a kind of module, such as nn.ReLU without its ()?
+function Module.is_class(value)
+  local meta = getmetatable(value)
+  return type(value) == "table" and type(meta) == "table" and meta.__index == Module
 end
 
 -- ---- parameters ----
@@ -60,10 +69,12 @@ function Module:declare(name, shape, low, high)
   self.size = self.size + count
 end
 
---- module:adopt(child): the child's parameters become part of this module's. For initialise.
-function Module:adopt(child, place)
-  if rawget(child, "owner") and child.size > 0 then
-    report.fail("%s: layer %d (%s) is already part of a model", self.name, place, child:describe_self())
+--- module:adopt(child): the child's parameters become part of this module's, with the values they have. For initialise.
+function Module:adopt(child)
+  local cell = rawget(child, "cell")
+  if cell then
+    rawset(child, "known", cell:get())
+    rawset(child, "cell", nil)
   end
   rawset(child, "owner", self)
   child:move(self.offset + self.size)
@@ -92,13 +103,26 @@ function Module:each_parameter(f, path)
   for i, child in ipairs(self) do child:each_parameter(f, path .. (i - 1) .. ".") end
 end
 
-local function initial_theta(module)
-  local parts = {}
-  module:each_parameter(function(_, _, s)
+-- Adds the first values of a module's parameters to parts, in float64. Those that it had before it became part of a larger
+-- model stay; `known` holds them until the root's theta is made.
+local function initial_parts(module, parts, dtypes)
+  local known = rawget(module, "known")
+  if known then
+    parts[#parts + 1], dtypes[known:dtype()] = known:cast("float64"), true
+    return rawset(module, "known", nil)
+  end
+  for _, s in ipairs(module.specifications) do
     local uniform = core.random("uniform", { s.count }, "float64", s.seed, s.stream)
     parts[#parts + 1] = uniform * (s.high - s.low) + s.low
-  end)
-  local dtype = require("plumb.tensor").get_default_dtype()
+  end
+  for _, child in ipairs(module) do initial_parts(child, parts, dtypes) end
+end
+
+-- float64 when one of the parts had been made so, else the default.
+local function initial_theta(module)
+  local parts, dtypes = {}, {}
+  initial_parts(module, parts, dtypes)
+  local dtype = dtypes.float64 and "float64" or next(dtypes) or require("plumb.tensor").get_default_dtype()
   if #parts == 0 then return core.full({ 0 }, 0, dtype) end
   return core.concat(parts, 1):cast(dtype)
 end
@@ -121,23 +145,38 @@ end
 local function check_theta(self, theta, who)
   if not core.is_tensor(theta) then report.fail("%s: theta must be a tensor, not %s", who, type(theta)) end
   if theta:dim() ~= 1 or theta:numel() ~= self.size then
-    report.fail("%s: theta has shape %s, but %s has %d parameters", who, format.shape(theta), self:describe_self(), self.size)
+    report.fail("%s: a theta of shape (%d) was expected, the parameters of %s, not one of shape %s", who, self.size,
+      self:describe_self(), format.shape(theta))
+  end
+  if theta:dtype() ~= "float32" and theta:dtype() ~= "float64" then
+    report.fail("%s: theta must be float32 or float64, not %s", who, theta:dtype())
   end
   return theta
 end
 
-function Module:set_theta(theta)
+-- The root's theta with new values (n) from element `first` on.
+local function replace_part(self, name, first, values)
   local variable = self:variable()
-  check_theta(self, theta, "theta")
-  local whole = variable:get()
-  if theta:dtype() ~= whole:dtype() then
-    report.fail("theta: %s for a %s model (see model:float(), model:double())", theta:dtype(), whole:dtype())
+  local whole, count = variable:get(), values:numel()
+  if values:dtype() ~= whole:dtype() then
+    report.fail("%s: %s for a %s model (see model:float(), model:double())", name, values:dtype(), whole:dtype())
   end
-  if self:root() ~= self then
-    local before, after = whole:slice(1, 1, self.offset), whole:slice(1, self.offset + self.size + 1)
-    theta = core.concat({ before, theta, after }, 1)
+  if count < whole:numel() then
+    values = core.concat({ whole:slice(1, 1, first - 1), values, whole:slice(1, first + count) }, 1)
   end
-  variable:set(theta)
+  variable:set(values)
+end
+
+function Module:set_theta(theta)
+  replace_part(self, "theta", self.offset + 1, check_theta(self, theta, "theta"))
+end
+
+-- layer.weight = tensor
+function Module:set_parameter(s, value)
+  local shape = "(" .. table.concat(s.shape, ", ") .. ")"
+  if not core.is_tensor(value) then self:fail("%s must be a tensor of shape %s, not %s", s.name, shape, type(value)) end
+  if format.shape(value) ~= shape then self:fail("%s has shape %s, not %s", s.name, shape, format.shape(value)) end
+  replace_part(self, s.name, self.offset + s.first, value:flatten())
 end
 
 --- module:at(theta) -> the same network, as a function of its input, at other parameters: a float tensor (P).
@@ -147,8 +186,12 @@ function Module:at(theta)
   return function(x) return self:forward(x, context) end
 end
 
+-- What a forward pass computes with: the theta given to at, or that of the model.
+local function in_context(self, context) return context or { theta = self:variable():get() } end
+
 -- The view of one of this module's parameters in the theta of a forward pass.
 function Module:weight_in(context, place)
+  context = in_context(self, context)
   local s = self.specifications[place]
   local first = self.offset - (context.shift or 0) + s.first
   return context.theta:slice(1, first, first + s.count - 1):reshape(s.shape)
@@ -157,7 +200,7 @@ end
 -- module.weight, module.bias: a view into theta.
 function Module:parameter_view(name)
   for place, s in ipairs(rawget(self, "specifications") or {}) do
-    if s.name == name then return self:weight_in({ theta = self:variable():get() }, place) end
+    if s.name == name then return self:weight_in(nil, place) end
   end
   return nil
 end
@@ -182,11 +225,15 @@ end
 
 --- module:load_state_dict(state): takes the parameters from {name = tensor}; names and shapes must be the model's.
 function Module:load_state_dict(state)
+  if type(state) ~= "table" then report.fail("load_state_dict: a table {name = tensor}, not %s", type(state)) end
   local parts, known, dtype = {}, {}, self.theta:dtype()
   for _, parameter in ipairs(self:parameters()) do
     local value = state[parameter.name]
     known[parameter.name] = true
     if value == nil then report.fail("load_state_dict: '%s' is missing", parameter.name) end
+    if not core.is_tensor(value) then
+      report.fail("load_state_dict: '%s' must be a tensor, not %s", parameter.name, type(value))
+    end
     if format.shape(value) ~= format.shape(parameter.value) then
       report.fail("load_state_dict: '%s' has shape %s, but the model's has %s", parameter.name, format.shape(value),
         format.shape(parameter.value))
@@ -229,11 +276,14 @@ end
 --- module:fail(format, ...): an error that starts with the module's place in its model.
 function Module:fail(message, ...) report.fail("%s: %s", self:place(), message:format(...)) end
 
--- The input must be a tensor of theta's dtype.
+-- The input must be a tensor, and of theta's dtype where the module has parameters.
 function Module:check_input(x, context)
   if not core.is_tensor(x) then self:fail("the input must be a tensor, not %s", type(x)) end
-  if context and x:dtype() ~= context.theta:dtype() then
-    self:fail("the input is %s of shape %s, but the parameters are %s", x:dtype(), format.shape(x), context.theta:dtype())
+  if #self.specifications == 0 then return x end
+  local dtype = in_context(self, context).theta:dtype()
+  if x:dtype() ~= dtype then
+    self:fail("the input is %s of shape %s, but the parameters are %s (convert it with :%s())", x:dtype(),
+      format.shape(x), dtype, dtype == "float32" and "float" or "double")
   end
   return x
 end

@@ -1,0 +1,176 @@
+--- Optimisers, against loops over plain numbers.
+local plumb = require "plumb"
+local here = debug.getinfo(1, "S").source:sub(2):match("^(.*/)") or "./"
+package.path = here .. "?.lua;" .. package.path
+local support = require "support"
+local nn, optim = plumb.nn, plumb.optim
+
+local flat, fails_here = support.flat, support.fails_here
+
+local START = { 1.5, -0.3, 0, 2 }
+
+-- The gradient at each step is a fixed function of theta and the step, so that nothing cancels.
+local function slope(theta, step) return math.cos(3 * theta + step) + theta end
+
+local function by_plumb(optimizer, steps, dtype)
+  local theta = plumb.tensor(START, { dtype = dtype or "float64" })
+  for step = 1, steps do
+    theta = optimizer:step(theta, (theta * 3 + step):cos() + theta)
+  end
+  return flat(theta)
+end
+
+local function adam(o, steps)
+  local theta, m, v = { table.unpack(START) }, { 0, 0, 0, 0 }, { 0, 0, 0, 0 }
+  for t = 1, steps do
+    for i = 1, #theta do
+      local g = slope(theta[i], t) + o.weight_decay * theta[i]
+      m[i] = o.betas[1] * m[i] + (1 - o.betas[1]) * g
+      v[i] = o.betas[2] * v[i] + (1 - o.betas[2]) * g * g
+      local m_hat, v_hat = m[i] / (1 - o.betas[1] ^ t), v[i] / (1 - o.betas[2] ^ t)
+      theta[i] = theta[i] - o.lr * m_hat / (math.sqrt(v_hat) + o.eps)
+    end
+  end
+  return theta
+end
+
+local function sgd(o, steps)
+  local theta, b = { table.unpack(START) }, {}
+  for t = 1, steps do
+    for i = 1, #theta do
+      local g = slope(theta[i], t) + o.weight_decay * theta[i]
+      b[i] = b[i] and o.momentum * b[i] + (1 - o.dampening) * g or g
+      local direction = o.momentum == 0 and g or o.nesterov and g + o.momentum * b[i] or b[i]
+      theta[i] = theta[i] - o.lr * direction
+    end
+  end
+  return theta
+end
+
+describe("optim.Adam", function()
+  for _, o in ipairs {
+    { lr = 1e-3, betas = { 0.9, 0.999 }, eps = 1e-8, weight_decay = 0 },
+    { lr = 0.05, betas = { 0.8, 0.95 }, eps = 1e-3, weight_decay = 0.1 },
+    { lr = 0.1, betas = { 0, 0 }, eps = 1e-8, weight_decay = 0 },
+    { lr = 0, betas = { 0.9, 0.999 }, eps = 1e-8, weight_decay = 1 },
+  } do
+    it(("follows its formula with lr %g, betas %g %g, weight decay %g"):format(o.lr, o.betas[1], o.betas[2], o.weight_decay),
+      function()
+        support.same_numbers(by_plumb(optim.Adam(o), 40), adam(o, 40), 1e-12, "float64")
+        support.same_numbers(by_plumb(optim.Adam(o), 40, "float32"), adam(o, 40), 1e-4, "float32")
+      end)
+  end
+
+  it("has PyTorch's defaults", function()
+    local o = { lr = 1e-3, betas = { 0.9, 0.999 }, eps = 1e-8, weight_decay = 0 }
+    support.same_numbers(by_plumb(optim.Adam(), 5), adam(o, 5), 1e-14, "Adam()")
+    assert.equal("Adam{lr = 0.001}", tostring(optim.Adam {}))
+  end)
+
+  it("has the right numbers at the first and at very late steps", function()
+    local optimizer = optim.Adam { lr = 0.01 }
+    local first, late, last = optimizer:numbers(1), optimizer:numbers(1000), optimizer:numbers(10 ^ 9)
+    assert.is_true(support.near(first[1], 0.1, 1e-15) and support.near(first[2], math.sqrt(1000), 1e-11))
+    assert.is_true(support.near(late[2], 1 / math.sqrt(1 - 0.999 ^ 1000), 1e-15))
+    assert.same({ 0.01, 1 }, last)
+  end)
+
+  it("keeps a parameter where its gradient is 0", function()
+    local theta = plumb.tensor { 1, 2 }
+    local optimizer = optim.Adam()
+    for _ = 1, 3 do theta = optimizer:step(theta, plumb.tensor { 0, 1 }) end
+    assert.equal(1, theta[1]:item())
+    assert.is_true(theta[2]:item() < 2)
+  end)
+end)
+
+describe("optim.SGD", function()
+  for name, o in pairs {
+    plain = { lr = 0.1, momentum = 0, dampening = 0, weight_decay = 0, nesterov = false },
+    ["with weight decay"] = { lr = 0.1, momentum = 0, dampening = 0, weight_decay = 0.3, nesterov = false },
+    ["with momentum"] = { lr = 0.05, momentum = 0.9, dampening = 0, weight_decay = 0.1, nesterov = false },
+    ["with momentum and dampening"] = { lr = 0.05, momentum = 0.9, dampening = 0.4, weight_decay = 0, nesterov = false },
+    ["with Nesterov's momentum"] = { lr = 0.05, momentum = 0.9, dampening = 0, weight_decay = 0.01, nesterov = true },
+  } do
+    it(name .. " follows its formula", function()
+      support.same_numbers(by_plumb(optim.SGD(o), 30), sgd(o, 30), 1e-12, "float64")
+      support.same_numbers(by_plumb(optim.SGD(o), 30, "float32"), sgd(o, 30), 1e-4, "float32")
+    end)
+  end
+end)
+
+describe("an optimiser", function()
+  it("starts again after reset, and obeys a changed learning rate", function()
+    local optimizer = optim.Adam { lr = 0.1 }
+    local once = by_plumb(optimizer, 7)
+    optimizer:reset()
+    assert.same(once, by_plumb(optimizer, 7))
+    optimizer.lr = 0
+    assert.same({ 1, 2, 3, 4 }, flat(optimizer:step(plumb.tensor { 1, 2, 3, 4 }:double(), plumb.ones(4):double())))
+  end)
+
+  it("keeps its states apart from another's", function()
+    local a, b = optim.SGD { lr = 1, momentum = 0.5 }, optim.SGD { lr = 1, momentum = 0.5 }
+    local zero, one = plumb.zeros(1), plumb.ones(1)
+    assert.equal(-1, a:step(zero, one):item())
+    assert.equal(-1.5, a:step(zero, one):item())
+    assert.equal(-1, b:step(zero, one):item())
+  end)
+
+  it("has steps that can be compiled and differentiated", function()
+    local optimizer = optim.Adam { lr = 0.1 }
+    local theta, gradient = plumb.tensor({ 1, 2 }, { dtype = "float64" }), plumb.tensor({ 0.5, -1 }, { dtype = "float64" })
+    local state, numbers = optimizer:start(theta), optimizer:numbers(1)
+    local function update(t, g) return (optimizer:update(t, g, state, numbers)) end
+    support.same_bits(plumb.compile(update)(theta, gradient), update(theta, gradient), "compiled")
+    support.check_gradients(update, { theta, gradient }, "a step of Adam")
+  end)
+
+  it("never changes a tensor that was given or kept", function()
+    for _, optimizer in ipairs { optim.Adam { lr = 0.1 }, optim.SGD { lr = 0.1, momentum = 0.9 } } do
+      local model = nn.Linear(2, 2)
+      local kept, lazy, values = {}, {}, {}
+      for step = 1, 6 do
+        kept[step], lazy[step], values[step] = model.theta, model.theta * 2, flat(model.theta + 0)
+        local gradient = plumb.ones(6) * step
+        local before = flat(gradient)
+        model.theta = optimizer:step(model.theta, gradient)
+        assert.same(before, flat(gradient))
+      end
+      for step = 1, 6 do
+        assert.same(values[step], flat(kept[step]))
+        assert.same(values[step], flat(lazy[step] / 2))
+      end
+    end
+  end)
+
+  it("refuses options that make no sense", function()
+    fails_here(function() optim.Adam { learning_rate = 1 } end, "Adam: there is no option 'learning_rate'", "lr")
+    fails_here(function() optim.Adam(0.1) end, "Adam: options are a table, not number")
+    fails_here(function() optim.Adam { lr = -1 } end, "Adam: lr", "at least 0", "-1")
+    fails_here(function() optim.Adam { lr = "0.1" } end, "Adam: lr must be a number")
+    fails_here(function() optim.Adam { lr = 0 / 0 } end, "Adam: lr")
+    fails_here(function() optim.Adam { betas = { 0.9 } } end, "Adam: betas", "two numbers")
+    fails_here(function() optim.Adam { betas = { 0.9, 1 } } end, "betas[2]")
+    fails_here(function() optim.Adam { betas = 0.9 } end, "Adam: betas")
+    fails_here(function() optim.Adam { eps = -1 } end, "Adam: eps")
+    fails_here(function() optim.SGD { weight_decay = -1 } end, "SGD: weight_decay")
+    fails_here(function() optim.SGD { momentum = "x" } end, "SGD: momentum")
+    fails_here(function() optim.SGD { nesterov = true } end, "nesterov needs a momentum")
+    fails_here(function() optim.SGD { momentum = 0.9, dampening = 0.1, nesterov = true } end, "no dampening")
+    fails_here(function() optim.SGD { momentum = 0.9, nesterov = "yes" } end, "true or false")
+  end)
+
+  it("refuses tensors that do not fit, and goes on", function()
+    local optimizer = optim.Adam()
+    local theta = plumb.ones(3)
+    fails_here(function() optimizer:step(theta) end, "Adam: optimizer:step(theta, gradient) takes two tensors", "(3) and nil")
+    fails_here(function() optimizer.step(theta, theta) end, "two tensors")
+    fails_here(function() optimizer:step(nn.Linear(1, 2), theta) end, "two tensors", "table")
+    fails_here(function() optimizer:step(theta, plumb.ones(4)) end, "Adam", "one shape", "(3) and (4)")
+    fails_here(function() optimizer:step(theta, plumb.ones(3):double()) end, "float64", "float32")
+    assert.equal(1, optimizer:step(theta, plumb.zeros(3))[1]:item())
+    fails_here(function() optimizer:step(plumb.ones(4), plumb.ones(4)) end, "(4)", "(3)", "reset()")
+    assert.equal(1, optimizer.steps, "a step that fails does not count")
+  end)
+end)
