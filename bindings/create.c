@@ -45,7 +45,8 @@ static void fill_nested(lua_State *L, array *a, int axis, int64_t *element) {
     int64_t at = (*element)++;
     if (a->type == FLOAT32) ((float *)array_data(a))[at] = (float)number;
     else if (a->type == FLOAT64) ((double *)array_data(a))[at] = number;
-    else if (!lua_isinteger(L, -1) && number != floor(number)) core_error(L, "tensor: %f is not an integer", number);
+    else if (!lua_isinteger(L, -1) && (number != floor(number) || fabs(number) >= 0x1p63))
+        core_error(L, "tensor: %f is not an integer", number);
     else if (a->type == INT64) ((int64_t *)array_data(a))[at] = lua_isinteger(L, -1) ? lua_tointeger(L, -1) : (int64_t)number;
     else if (number < 0 || number > 255) core_error(L, "tensor: %f is not in uint8's range 0 .. 255", number);
     else ((uint8_t *)array_data(a))[at] = (uint8_t)number;

@@ -24,6 +24,7 @@ node *op_random_uniform(node *key, shape s, dtype type); /* key: int64 (2): seed
 node *op_random_normal(node *key, shape s, dtype type);
 
 node *op_cast(node *x, dtype type);
+node *op_widened(node *x); /* uint8, which is for storage, as int64: what it is added up in */
 node *op_identity(node *x);
 node *op_reshape(node *x, shape s);
 node *op_permute(node *x, const int *axes);        /* axis i of the result is axes[i] of x */

@@ -110,6 +110,7 @@ node *op_index_select(node *x, int axis, node *index) {
 
 node *op_index_add(node *x, int axis, node *index, int64_t size) {
     shape s = x->shape;
+    x = op_widened(x);
     index = as_index("index_add", index);
     if (index->shape.rank != 1 || index->shape.size[0] != s.size[axis] || size < 0)
         fail(ERROR_SHAPE, "index_add: an index of shape %s and size %lld for axis %d of shape %s",
@@ -196,6 +197,7 @@ node *op_gather(node *x, int axis, node *index) {
 
 node *op_scatter_add(node *x, int axis, node *index, int64_t size) {
     shape s = x->shape;
+    x = op_widened(x);
     index = as_index("scatter_add", index);
     if (!shape_equal(x->shape, index->shape) || size < 0) check_index_shape("scatter_add", x, axis, index);
     if (!shape_equal(x->shape, index->shape) || size < 0)

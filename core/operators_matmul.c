@@ -36,6 +36,7 @@ static void run_matmul(const node *y, const operand *inputs, const operand *out)
 static bool accepts_matrix(const operand *a) {
     int64_t rows = a->shape.size[a->shape.rank - 2], columns = a->shape.size[a->shape.rank - 1];
     int64_t row_stride = a->strides[a->shape.rank - 2], column_stride = a->strides[a->shape.rank - 1];
+    if (row_stride > INT32_MAX || column_stride > INT32_MAX) return false; /* OpenBLAS counts in int */
     bool by_row = (column_stride == 1 || columns == 1) && (row_stride >= columns || rows == 1);
     bool by_column = (row_stride == 1 || rows == 1) && (column_stride >= rows || columns == 1);
     return by_row || by_column;
@@ -94,6 +95,9 @@ node *op_matmul(node *x, node *y) {
     leading_y.rank -= 2;
     if (!shape_broadcast(leading_x, leading_y, &s)) mismatch(x, y);
     int64_t m = x->shape.size[x->shape.rank - 2], n = y->shape.size[y->shape.rank - 1];
+    if (m > INT32_MAX || n > INT32_MAX || x->shape.size[x->shape.rank - 1] > INT32_MAX)
+        fail(ERROR_SHAPE, "matmul: shapes %s and %s have an axis beyond 2^31 - 1, which OpenBLAS cannot take",
+             shape_format(x->shape).text, shape_format(y->shape).text);
     s.size[s.rank++] = m;
     s.size[s.rank++] = n;
     node *inputs[2] = {expand_leading(x, s), expand_leading(y, s)};

@@ -54,8 +54,12 @@ static node *build_sum(const operator *op, const argument *a) {
 static node *build_max(const operator *op, const argument *a) {
     return op_max(a[0].tensor, axes_of(op, &a[1], a[0].tensor->shape), a[2].given && a[2].boolean);
 }
+/* x in the opposite order: -x, or for integers -1 - x, which no number overflows. */
+static node *reversed(node *x) { return dtype_is_float(x->type) ? op_neg(x) : op_sub(op_number_like(x, -1), x); }
+
 static node *build_min(const operator *op, const argument *a) {
-    return op_neg(op_max(op_neg(a[0].tensor), axes_of(op, &a[1], a[0].tensor->shape), a[2].given && a[2].boolean));
+    node *x = op_widened(a[0].tensor);
+    return reversed(op_max(reversed(x), axes_of(op, &a[1], x->shape), a[2].given && a[2].boolean));
 }
 static node *build_argmax(const operator *op, const argument *a) {
     node *x = a[0].tensor;
@@ -83,12 +87,9 @@ OPERATOR(argmax, .signature = "x, axis:axis?, keepdim:boolean?", .kind = KERNEL,
          .samples = "x=randn(2,3) ; x:argmax(2) ; i -> x(i,1) >= x(i,2) and (x(i,1) >= x(i,3) and 1 or 3) or (x(i,2) >= x(i,3) and 2 or 3)",
          .doc = "Where the largest element stands along an axis (from 1; the first of equals), or in the flattened tensor.")
 
-/* uint8 is for storage: its sums are int64. */
-static node *widened(node *x) { return x->type == UINT8 ? op_cast(x, INT64) : x; }
-
 static node *reduce(const operator *op, node *x, unsigned axes, bool keepdim, bool needs_elements) {
     shape kept = {.rank = 0}, in = x->shape;
-    x = widened(x);
+    x = op_widened(x);
     for (int axis = 0; axis < in.rank; axis++)
         if (!(axes >> axis & 1)) kept.size[kept.rank++] = in.size[axis];
         else if (needs_elements && in.size[axis] == 0)
@@ -112,7 +113,7 @@ node *op_argmax(node *x, int axis, bool keepdim) {
     shape s = x->shape;
     if (s.size[axis] == 0)
         fail(ERROR_SHAPE, "argmax: shape %s has no elements along axis %d", shape_format(s).text, axis + 1);
-    x = widened(x);
+    x = op_widened(x);
     s.size[axis] = 1;
     node *y = node_new(&row_argmax, INT64, s, 1, &x, 2, (int64_t[]){axis, axis});
     return keepdim ? y : op_reshape(y, shape_drop_axis(s, axis));

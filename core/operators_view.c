@@ -53,6 +53,8 @@ node *op_cast(node *x, dtype type) {
     return x->type == type ? x : node_new(&row_cast, type, x->shape, 1, &x, 0, NULL);
 }
 
+node *op_widened(node *x) { return x->type == UINT8 ? op_cast(x, INT64) : x; }
+
 /* --- reshape ------------------------------------------------------------------------------------------------------ */
 
 /* Without a copy where the input is row-major, or where only axes of size 1 come and go. */

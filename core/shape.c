@@ -9,7 +9,7 @@ int64_t shape_elements(shape s) {
     bool empty = false;
     for (int axis = 0; axis < s.rank; axis++) {
         if (s.size[axis] == 0) empty = true;
-        else if (count > (INT64_C(1) << 62) / s.size[axis])
+        else if (s.size[axis] < 0 || count > (INT64_C(1) << 48) / s.size[axis])
             fail(ERROR_SHAPE, "a tensor of shape %s has more elements than can be counted", shape_format(s).text);
         else count *= s.size[axis];
     }

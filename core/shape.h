@@ -17,7 +17,7 @@ typedef struct {
     char text[160];
 } shape_text;
 
-int64_t shape_elements(shape s);          /* fails beyond 2^62 elements */
+int64_t shape_elements(shape s); /* fails beyond 2^48: sums of such sizes in bytes never overflow */
 bool shape_equal(shape a, shape b);
 shape_text shape_format(shape s);         /* "(3, 4)", "(5)", "()" */
 shape shape_drop_axis(shape s, int axis);

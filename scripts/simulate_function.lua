@@ -2,8 +2,8 @@
 --
 -- Targets: sin(5 pi x) / (5 pi x), smooth, and sign(sin(5 pi x)), with four jumps, on even points of [1e-4, 1].
 -- Networks: Deep 1-5-10-10-10-10-10-5-1 (571 parameters), Middle 1-10-18-15-4-1 (572), Shallow 1-190-1 (571).
--- summary.json: per network its number of parameters; per target and network the final loss, the median over the last
--- tenth of the epochs of the mean squared error in training; per target how many times smaller Deep's is than Shallow's.
+-- summary.json: deep_parameters, ... (how many); per target sinc_deep_loss, ... (the median over the last tenth of the epochs
+-- of the mean squared error in training) and sinc_shallow_over_deep (how many times larger Shallow's loss is than Deep's).
 local plumb = require "plumb"
 local nn, optim, plot = plumb.nn, plumb.optim, plumb.plot
 
@@ -15,7 +15,8 @@ local run = plumb.experiment.start {
     { name = "points", default = 10000, minimum = 2, help = "even points of [1e-4, 1]" },
     { name = "batch", default = 128, minimum = 1, help = "points in a batch" },
     { name = "lr", default = 1e-3, minimum = 0, help = "Adam's learning rate" },
-    { name = "activation", default = "LeakyReLU", choices = { "LeakyReLU", "SELU", "ReLU", "Tanh" }, help = "between the layers" },
+    { name = "activation", default = "LeakyReLU", choices = { "LeakyReLU", "SELU", "ReLU", "Tanh" },
+      help = "between the layers" },
   },
 }
 local settings = run.settings
@@ -39,15 +40,18 @@ local function build(widths)
   return nn.Sequential(layers)
 end
 
-local function median(list)
-  local sorted = table.move(list, 1, #list, 1, {})
+-- The median over the last tenth of a list.
+local function settled(list)
+  local sorted = table.move(list, #list - math.max(1, #list // 10) + 1, #list, 1, {})
   table.sort(sorted)
   return (sorted[(#sorted + 1) // 2] + sorted[#sorted // 2 + 1]) / 2
 end
 
-local x = plumb.linspace(1e-4, 1, settings.points):reshape(-1, 1)
+-- In double precision: in single, sin(5 pi) is below 0 and the sign target would end with a point of -1.
+local exact_x = plumb.linspace(1e-4, 1, settings.points, { dtype = "float64" }):reshape(-1, 1)
+local x = exact_x:float()
 for _, target in ipairs(targets) do
-  local set = { x = x, y = target.f(x) }
+  local set = { x = x, y = target.f(exact_x):float() }
   local curves, final = {}, {}
   local predictions = { { name = target.formula, x = x:flatten(), y = set.y:flatten(), color = "#7F7F7F", width = 3 } }
   for color, network in ipairs(networks) do
@@ -60,8 +64,8 @@ for _, target in ipairs(targets) do
         run:record { target = target.name, network = network.name, epoch = h.epoch, train_loss = h.train_loss[h.epoch] }
       end,
     })
-    final[network.name] = median(table.move(history.train_loss, settings.epochs - settings.epochs // 10, settings.epochs, 1, {}))
-    curves[#curves + 1] = { name = network.name, y = history.train_loss }
+    final[network.name] = settled(history.train_loss)
+    curves[#curves + 1] = plot.binned { name = network.name, y = history.train_loss }
     predictions[#predictions + 1] = { name = network.name, x = x:flatten(), y = model(x):flatten(), color = color }
     if target == targets[1] then
       run:summary(network.name:lower() .. "_parameters", model.theta:numel(), "parameters of " .. network.name)

@@ -57,6 +57,10 @@ describe("memory", function()
       end
     end
     support.fails_here(function() return (plumb.ones(2):expand(1 << 40, 1 << 40, 2)) end, "counted")
+    support.fails_here(function() return (plumb.ones(1):expand(1 << 31, 1 << 31)) end, "counted")
+    local wide = plumb.ones(1):expand(1 << 24, 1 << 24)
+    support.fails_here(function() return (wide:sum():item()) end, "out of memory")
+    support.fails_here(function() return ((wide + 1):t():reshape(-1):evaluate()) end, "out of memory")
   end)
 
   it("survives the failure of every single request", function()

@@ -220,6 +220,7 @@ composed { name = "logsumexp", signature = "x, axis:axis, keepdim:boolean?",
   samples = "x=randn(2,3) ; x:logsumexp(2) ; i -> math.log(math.exp(x(i,1)) + math.exp(x(i,2)) + math.exp(x(i,3)))",
   call = function(x, axis, keepdim)
     local largest = real(check("logsumexp", x)):max(axis, true):detach()
+    largest = core.where(largest:isfinite(), largest, 0)
     local result = (x - largest):exp():sum(axis, true):log() + largest
     return keepdim and result or result:sum(axis)
   end }
@@ -243,7 +244,10 @@ composed { name = "softmax", signature = "x, axis:axis",
 composed { name = "argmin", signature = "x, axis:axis?, keepdim:boolean?", differentiable = false,
   doc = "Where the smallest element stands along an axis (from 1; the first of equals), or in the flattened tensor.",
   samples = "x=randn(2,2) ; x:argmin(2) ; i -> x(i,1) <= x(i,2) and 1 or 2",
-  call = function(x, axis, keepdim) return (-check("argmin", x)):argmax(axis, keepdim) end }
+  call = function(x, axis, keepdim)
+    local whole = check("argmin", x):dtype() == "int64" -- -1 - x reverses the order of integers without overflow
+    return (whole and -1 - x or -x):argmax(axis, keepdim)
+  end }
 
 composed { name = "one_hot", signature = "x, classes:integer", differentiable = false,
   doc = "For labels (int64, from 1): a last axis of `classes` elements that is 1 at the label, else 0 (default dtype).",

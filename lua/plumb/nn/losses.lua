@@ -7,7 +7,8 @@ local losses = {}
 
 local function check_pair(who, prediction, target)
   if not core.is_tensor(prediction) or not core.is_tensor(target) then
-    report.fail("%s: prediction and target must be tensors, not %s and %s", who, type(prediction), type(target))
+    local function kind(value) return core.is_tensor(value) and "a tensor" or type(value) end
+    report.fail("%s: prediction and target must be tensors, not %s and %s", who, kind(prediction), kind(target))
   end
 end
 

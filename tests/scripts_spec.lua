@@ -1,0 +1,302 @@
+--- The two experiments, run as a user runs them: as processes of their own.
+local plumb = require "plumb"
+local here = debug.getinfo(1, "S").source:sub(2):match("^(.*/)") or "./"
+package.path = here .. "?.lua;" .. package.path
+local support = require "support"
+local lfs = require "lfs"
+local json = require "dkjson"
+local process = plumb.core.process
+
+local folder = os.tmpname()
+os.remove(folder)
+
+local function read(path)
+  local file = assert(io.open(path, "rb"))
+  local bytes = file:read("a")
+  file:close()
+  return bytes
+end
+
+local function read_json(path) return assert(json.decode(read(path))) end
+
+-- metrics.csv as a list of its column names and a list of rows by name.
+local function read_csv(path)
+  local rows, columns = {}, nil
+  for line in read(path):gmatch("([^\n]*)\n") do
+    local cells = {}
+    for cell in (line .. ","):gmatch("([^,]*),") do cells[#cells + 1] = cell end
+    if columns then
+      local row = {}
+      for i, name in ipairs(columns) do row[name] = tonumber(cells[i]) or cells[i] end
+      rows[#rows + 1] = row
+    else
+      columns = cells
+    end
+  end
+  return columns, rows
+end
+
+local function exists(path) return lfs.attributes(path) ~= nil end
+
+local function remove(path)
+  if lfs.symlinkattributes(path, "mode") == "directory" then
+    for name in lfs.dir(path) do
+      if name ~= "." and name ~= ".." then remove(path .. "/" .. name) end
+    end
+  end
+  os.remove(path)
+end
+
+-- Runs ./plumb scripts/NAME.lua with these words; `environment` is a list of NAME=value.
+local function run(name, words, environment)
+  local command = { "env" }
+  for _, assignment in ipairs(environment or {}) do command[#command + 1] = assignment end
+  command[#command + 1] = "./plumb"
+  command[#command + 1] = "scripts/" .. name .. ".lua"
+  for _, word in ipairs(words) do command[#command + 1] = word end
+  return assert(process.run(command, { timeout = 120 }))
+end
+
+local function run_well(name, words)
+  local result = run(name, words)
+  assert.equal(0, result.code, result.stderr)
+  assert.is_nil(result.stderr:find("warning", 1, true), result.stderr) -- there may be progress lines
+  return result.stdout
+end
+
+-- Every figure has its three files, and its script alone draws it anew.
+local function assert_figures(out, names)
+  for _, name in ipairs(names) do
+    assert.is_truthy(read(out .. "/" .. name .. ".svg"):find("<svg", 1, true), name)
+    assert.equal("\137PNG", read(out .. "/" .. name .. ".png"):sub(1, 4), name)
+    local again = out .. "/again"
+    assert(lfs.mkdir(again))
+    local drawn = assert(process.run({ "gnuplot", "-d", "../" .. name .. ".gp" }, { cwd = again, timeout = 60 }))
+    assert.same({ 0, "" }, { drawn.code, drawn.stderr }, name)
+    assert.is_truthy(read(again .. "/" .. name .. ".svg"):find("<svg", 1, true), name)
+    remove(again)
+  end
+end
+
+-- What is printed at the end is what summary.json holds, and the script's header speaks of it.
+local function assert_summary(name, out, printed, names)
+  local summary, header = read_json(out .. "/summary.json"), read("scripts/" .. name .. ".lua"):match("^.-\nlocal")
+  local count = 0
+  for _ in pairs(summary) do count = count + 1 end
+  assert.equal(#names, count)
+  for _, entry in ipairs(names) do
+    assert.is_truthy(summary[entry], entry)
+    assert.is_truthy(summary[entry].meaning:find("%a"), entry)
+    assert.is_truthy(printed:find("  " .. entry .. " ", 1, true), entry)
+  end
+  return summary, header
+end
+
+local function assert_config(out, expected)
+  local config = read_json(out .. "/config.json")
+  for setting, value in pairs(expected) do assert.equal(value, config.settings[setting], setting) end
+  assert.equal(plumb.version, config.version)
+  assert.equal("string", type(config.cpu_kernel))
+  assert.is_true(config.threads >= 1)
+  return config
+end
+
+local dataset = not plumb.data.missing("mnist") and "mnist" or not plumb.data.missing("fashion_mnist") and "fashion_mnist"
+
+setup(function() assert(lfs.mkdir(folder)) end)
+teardown(function() remove(folder) end)
+
+-- ---- simulate_function ----
+
+describe("scripts/simulate_function.lua", function()
+  local words = { "--epochs", "3", "--points", "500", "--seed", "5" }
+
+  it("leaves settings, metrics, figures and a summary", function()
+    local out = folder .. "/function"
+    local printed = run_well("simulate_function", { "--out", out, table.unpack(words) })
+    local config = assert_config(out, { epochs = 3, points = 500, batch = 128, lr = 1e-3, activation = "LeakyReLU" })
+    assert.equal(5, config.seed)
+
+    local columns, rows = read_csv(out .. "/metrics.csv")
+    table.sort(columns)
+    assert.same({ "epoch", "network", "target", "train_loss" }, columns)
+    assert.equal(2 * 3 * 3, #rows)
+    local last = {}
+    for _, row in ipairs(rows) do
+      assert.is_true(row.train_loss > 0 and row.train_loss < 10)
+      last[row.target .. "_" .. row.network:lower() .. "_loss"] = row.train_loss
+    end
+
+    local names = { "deep_parameters", "middle_parameters", "shallow_parameters", "sinc_shallow_over_deep",
+      "sign_shallow_over_deep" }
+    for name in pairs(last) do names[#names + 1] = name end
+    local summary, header = assert_summary("simulate_function", out, printed, names)
+    assert.same({ 571, 572, 571 }, { summary.deep_parameters.value, summary.middle_parameters.value,
+      summary.shallow_parameters.value })
+    for name, loss in pairs(last) do -- a tenth of three epochs is the last one
+      assert.is_true(support.near(summary[name].value, loss, 1e-12), name)
+    end
+    assert.is_true(support.near(summary.sign_shallow_over_deep.value,
+      last.sign_shallow_loss / last.sign_deep_loss, 1e-12))
+    for _, word in ipairs { "parameters", "median over the last tenth of the epochs", "shallow_over_deep" } do
+      assert.is_truthy(header:gsub("\n%-%- ", " "):find(word, 1, true), word)
+    end
+    assert_figures(out, { "loss_sinc", "loss_sign", "prediction_sinc", "prediction_sign" })
+  end)
+
+  it("writes the same metrics for the same seed, whatever the threads, and others for another", function()
+    local outs = { folder .. "/a", folder .. "/b", folder .. "/c" }
+    for i, more in ipairs { { "1", "5" }, { "2", "5" }, { "1", "6" } } do
+      run_well("simulate_function", { "--epochs", "2", "--points", "300", "--out", outs[i], "--threads", more[1], "--seed",
+        more[2] })
+    end
+    local first = read(outs[1] .. "/metrics.csv")
+    assert.equal(first, read(outs[2] .. "/metrics.csv"))
+    assert.is_true(first ~= read(outs[3] .. "/metrics.csv"))
+  end)
+
+  it("draws the sign target without a stray last point", function()
+    local out = folder .. "/sign"
+    run_well("simulate_function", { "--epochs", "1", "--points", "50", "--out", out })
+    local last = read(out .. "/prediction_sign.gp"):match("EOD\n.-\n(%S+ %S+)\nEOD")
+    assert.equal("1 1", last)
+  end)
+
+  it("says what is wrong with its options, with exit code 2 and nothing written", function()
+    for _, case in ipairs {
+      { { "--epoch", "3" }, "--epochs" }, { { "--epochs", "0" }, "at least 1" }, { { "--epochs", "many" }, "--epochs" },
+      { { "--activation", "relu" }, "LeakyReLU" }, { { "--points", "1.5" }, "--points" }, { { "--lr" }, "value" },
+      { { "stray" }, "stray" }, { { "--threads", "0" }, "--threads" },
+    } do
+      local out = folder .. "/wrong"
+      local result = run("simulate_function", { "--out", out, table.unpack(case[1]) })
+      assert.equal(2, result.code, case[1][1])
+      assert.is_truthy(result.stderr:find(case[2], 1, true), result.stderr)
+      assert.is_truthy(result.stderr:find("--help", 1, true))
+      assert.is_nil(result.stderr:find("traceback", 1, true))
+      assert.equal("", result.stdout)
+      assert.is_false(exists(out))
+    end
+  end)
+
+  it("finds an output folder that can't be used before it trains", function()
+    local file = folder .. "/a_file"
+    assert(io.open(file, "w")):close()
+    local used = folder .. "/used"
+    run_well("simulate_function", { "--epochs", "1", "--points", "20", "--out", used })
+    local before = read(used .. "/metrics.csv")
+    for _, out in ipairs { file .. "/below", "/proc/no/such", file, used } do
+      local result = run("simulate_function", { "--out", out, table.unpack(words) })
+      assert.equal(2, result.code, out)
+      assert.is_truthy(result.stderr:find(out, 1, true) or result.stderr:find(file, 1, true), result.stderr)
+      assert.equal("", result.stdout)
+    end
+    assert.equal(before, read(used .. "/metrics.csv"))
+    run_well("simulate_function", { "--epochs", "2", "--points", "20", "--out", used, "--overwrite" })
+    assert.is_true(before ~= read(used .. "/metrics.csv"))
+  end)
+
+  it("goes on without gnuplot, with a warning", function()
+    local out, bin = folder .. "/no_gnuplot", folder .. "/bin"
+    assert(lfs.mkdir(bin))
+    local result = run("simulate_function", { "--epochs", "1", "--points", "20", "--out", out }, { "PATH=" .. bin })
+    assert.equal(0, result.code, result.stderr)
+    assert.is_truthy(result.stderr:find("gnuplot", 1, true), result.stderr)
+    assert.is_true(exists(out .. "/loss_sign.gp") and exists(out .. "/summary.json"))
+    assert.is_false(exists(out .. "/loss_sign.svg"))
+  end)
+end)
+
+-- ---- random_labels ----
+
+describe("scripts/random_labels.lua", function()
+  local function tiny(out, ...)
+    return { "--dataset", dataset, "--samples", "100", "--epochs", "2", "--out", out, ... }
+  end
+
+  it("leaves settings, metrics, figures and a summary that says 'not converged'", function()
+    if not dataset then return pending("no images on this machine") end
+    local out = folder .. "/labels"
+    local printed = run_well("random_labels", tiny(out))
+    assert_config(out, { epochs = 2, samples = 100, share = 1, batch = 64, lr = 1e-4, dataset = dataset })
+    local columns, rows = read_csv(out .. "/metrics.csv")
+    assert.same({ 5, 2 }, { #columns, #rows })
+    local summary, header = assert_summary("random_labels", out, printed,
+      { "train_loss", "test_loss", "train_accuracy", "test_accuracy", "fitted" })
+    assert.equal("not converged", summary.fitted.value)
+    for _, name in ipairs { "test_loss", "test_accuracy" } do assert.equal(rows[2][name], summary[name].value) end
+    for _, row in ipairs(rows) do
+      assert.is_true(row.train_loss > 1 and row.train_loss < 4 and row.test_loss > 1 and row.test_loss < 4)
+      assert.is_true(row.train_accuracy >= 0 and row.train_accuracy <= 0.6 and row.test_accuracy <= 0.4)
+    end
+    for name in pairs(summary) do assert.is_truthy(header:find(name, 1, true), name) end
+    assert_figures(out, { "loss", "accuracy" })
+  end)
+
+  it("fits random labels when it is given the time, and true ones help on the test set", function()
+    if not dataset then return pending("no images on this machine") end
+    local random, honest = folder .. "/random", folder .. "/honest"
+    for out, share in pairs { [random] = "1", [honest] = "0" } do
+      run_well("random_labels", { "--dataset", dataset, "--samples", "100", "--epochs", "20", "--batch", "5", "--lr", "0.001",
+        "--share", share, "--out", out })
+    end
+    random, honest = read_json(random .. "/summary.json"), read_json(honest .. "/summary.json")
+    assert.same({ "yes", "yes" }, { random.fitted.value, honest.fitted.value })
+    assert.is_true(random.train_accuracy.value >= 0.99 and random.test_accuracy.value < 0.3)
+    assert.is_true(honest.test_accuracy.value > 0.5)
+  end)
+
+  it("writes the same metrics for the same seed", function()
+    if not dataset then return pending("no images on this machine") end
+    local a, b = folder .. "/labels_a", folder .. "/labels_b"
+    run_well("random_labels", tiny(a, "--seed", "3", "--threads", "1"))
+    run_well("random_labels", tiny(b, "--seed", "3", "--threads", "2"))
+    assert.equal(read(a .. "/metrics.csv"), read(b .. "/metrics.csv"))
+  end)
+
+  it("says which command brings missing images", function()
+    local empty = folder .. "/empty"
+    assert(lfs.mkdir(empty))
+    local result = run("random_labels", { "--out", folder .. "/missing" },
+      { "PLUMB_DATA=/nowhere/at/all", "XDG_DATA_HOME=" .. empty })
+    assert.is_true(result.code ~= 0)
+    assert.is_truthy(result.stderr:find("make data", 1, true), result.stderr)
+    assert.is_truthy(result.stderr:find("/nowhere/at/all", 1, true), result.stderr)
+    assert.is_false(exists(folder .. "/missing/metrics.csv"))
+  end)
+
+  it("says what is wrong with its options, with exit code 2 and nothing written", function()
+    for _, case in ipairs { { "--share", "1.5", "at most 1" }, { "--dataset", "cifar", "mnist" }, { "--samples", "0", "at least 1" } } do
+      local out = folder .. "/wrong_labels"
+      local result = run("random_labels", { "--out", out, case[1], case[2] })
+      assert.equal(2, result.code, case[1])
+      assert.is_truthy(result.stderr:find(case[3], 1, true), result.stderr)
+      assert.is_false(exists(out))
+    end
+  end)
+end)
+
+-- ---- both ----
+
+for _, name in ipairs { "simulate_function", "random_labels" } do
+  describe("scripts/" .. name .. ".lua", function()
+    it("lists its settings under --help", function()
+      local result = run(name, { "--help" })
+      assert.same({ 0, "" }, { result.code, result.stderr })
+      for _, word in ipairs { "--epochs", "--batch", "--lr", "--quick", "--seed", "--out", "default:" } do
+        assert.is_truthy(result.stdout:find(word, 1, true), word)
+      end
+    end)
+
+    it("is short enough to read in class", function()
+      local _, lines = read("scripts/" .. name .. ".lua"):gsub("\n", "")
+      assert.is_true(lines <= 85, lines .. " lines")
+    end)
+
+    it("runs from any working directory", function()
+      local root = lfs.currentdir()
+      local result = assert(process.run({ root .. "/plumb", root .. "/scripts/" .. name .. ".lua", "--help" }, { cwd = "/" }))
+      assert.equal(0, result.code)
+    end)
+  end)
+end
