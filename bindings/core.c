@@ -2,6 +2,7 @@
 #include "files.h"
 #include "process.h"
 #include "tensor.h"
+#include "transform.h"
 
 static int threads(lua_State *L) {
     if (!lua_isnoneornil(L, 1)) {
@@ -77,7 +78,8 @@ int luaopen_plumb_core(lua_State *L) {
     create_register(L);
     operators_register(L);
     index_register(L);
-    transform_register(L);
+    gradient_register(L);
+    compile_register(L);
     files_register(L);
     process_register(L);
     return 1;

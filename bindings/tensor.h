@@ -41,6 +41,5 @@ void tensor_register(lua_State *L);    /* each adds its functions to the table o
 void create_register(lua_State *L);
 void index_register(lua_State *L);
 void operators_register(lua_State *L);
-void transform_register(lua_State *L);
 
 #endif

@@ -46,18 +46,22 @@ static void multiply_task(void *context, int64_t chunk) {
                  p->y.data + begin * p->y.column_stride * bytes);
 }
 
-/* A chunk should hold enough arithmetic to be worth a thread's attention: about 2 million multiply-adds. */
-enum { GRAIN = 2000000, MIN_BAND = 16, MAX_BANDS = 16 };
+/* Each band packs the other matrix anew, so bands are few: from 4 million multiply-adds on two, then four, and more only
+ * where each is left with 100 million. */
+static int64_t band_count(int64_t work, int64_t along) {
+    static const int64_t SMALL = 2000000, LARGE = 100000000, MIN_ROWS = 16, MAX_BANDS = 16;
+    int64_t bands = work / LARGE > 4 ? work / LARGE : work / SMALL > 4 ? 4 : work / SMALL;
+    if (bands > MAX_BANDS) bands = MAX_BANDS;
+    if (bands > along / MIN_ROWS) bands = along / MIN_ROWS;
+    return bands < 1 ? 1 : bands;
+}
 
 void kernel_matmul(dtype type, int64_t m, int64_t n, int64_t k, char *out, matrix x, matrix y) {
-    product p = {type, m, n, k, pool_chunks(m * n * k, GRAIN), out, x, y};
-    int64_t along = m >= n ? m : n;
+    product p = {type, m, n, k, band_count(m * n * k, m >= n ? m : n), out, x, y};
     if (m == 0 || n == 0) return;
     if (k == 0) {
         memset(out, 0, (size_t)(m * n) * dtype_bytes(type));
         return;
     }
-    if (p.chunks > MAX_BANDS) p.chunks = MAX_BANDS;
-    if (p.chunks > along / MIN_BAND) p.chunks = along / MIN_BAND > 0 ? along / MIN_BAND : 1;
     pool_run(p.chunks, multiply_task, &p);
 }

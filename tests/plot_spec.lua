@@ -404,7 +404,8 @@ describe("plot", function()
   it("starts nothing but gnuplot, as strace sees it", function()
     local log = folder .. "/strace.log"
     -- LeakSanitizer, in a build that has it, cannot work under strace
-    local strace = { "env", "ASAN_OPTIONS=detect_leaks=0", "strace", "-f", "--seccomp-bpf", "-qq", "-e", "trace=execve", "-o", log } -- stops at execve alone
+    local strace = { "env", "ASAN_OPTIONS=detect_leaks=0",
+      "strace", "-f", "--seccomp-bpf", "-qq", "-e", "trace=execve", "-o", log } -- stops at execve alone
     if not has_program("strace") or run{ "strace", "-f", "--seccomp-bpf", "-o", log, "true" }.code ~= 0 then
       pending("strace is not here, or not allowed")
       return

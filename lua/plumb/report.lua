@@ -46,7 +46,8 @@ report.none = setmetatable({}, { __name = "none" })
 function report.number(who, name, value, low, high)
   if type(value) ~= "number" or value ~= value or (low and value < low) or (high and value > high) then
     local range = low and high and (" from %g to %g"):format(low, high) or low and (" of at least %g"):format(low) or ""
-    report.fail("%s: %s must be a number%s, not %s", who, name, range, tostring(value))
+    report.fail("%s: %s must be a number%s, not %s", who, name, range,
+      type(value) == "number" and tostring(value) or type(value) == "string" and ("the string %q"):format(value) or type(value))
   end
   return value
 end

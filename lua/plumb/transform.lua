@@ -3,6 +3,7 @@
 -- They see the tensors that go in as arguments and come out as results. A gradient's graph is made of ordinary operators,
 -- so grad(grad(f)) is nothing special.
 local core = require "plumb.core"
+local format = require "plumb.format"
 local report = require "plumb.report"
 
 local transform = {}
@@ -15,19 +16,26 @@ local function check_function(who, f)
   return f
 end
 
+-- How many of its first arguments a function is differentiated by.
+local function check_count(who, options)
+  return report.integer(who, "count", report.options(who, options, { count = 1 }).count, 1, 16)
+end
+
 --- value_and_grad(f, {count = 1}) -> a function of f's arguments that returns what f returns, then the gradients of its
 --- first result, a single number, by its first `count` arguments.
 function transform.value_and_grad(f, options)
   check_function("value_and_grad", f)
-  local count = report.options("value_and_grad", options, { count = 1 }).count
+  local count = check_count("value_and_grad", options)
   return function(...) return core.value_and_grad(f, count, nil, ...) end
 end
 
 --- grad(f, {count = 1}) -> a function of f's arguments that returns the gradients of f's first result, a single number,
---- by its first `count` arguments. For any order: grad(function(x) return (grad(f)(x) * v):sum() end).
+--- by its first `count` arguments: zeros by those that the result does not depend on (for a model's parameters write
+--- model:at(theta)(x), since model(x) uses model.theta, not theta).
+--- For any order: grad(function(x) return (grad(f)(x) * v):sum() end).
 function transform.grad(f, options)
   check_function("grad", f)
-  local count = report.options("grad", options, { count = 1 }).count
+  local count = check_count("grad", options)
   return function(...)
     local results = table.pack(core.value_and_grad(f, count, nil, ...))
     return table.unpack(results, results.n - count + 1, results.n)
@@ -37,13 +45,20 @@ end
 --- vjp(f)(x, v, ...) -> f(x, ...), v^T J: the vector-Jacobian product, for any result shape; v has the result's shape.
 function transform.vjp(f)
   check_function("vjp", f)
-  return function(x, v, ...) return core.value_and_grad(f, 1, v, x, ...) end
+  return function(x, v, ...)
+    if not core.is_tensor(v) then report.fail("vjp: v must be a tensor of the result's shape, not %s", type(v)) end
+    return core.value_and_grad(f, 1, v, x, ...)
+  end
 end
 
 --- hvp(f)(x, v, ...) -> the Hessian of f at x times v (x's shape): the gradient of <grad f(x), v> (Pearlmutter 1994).
 function transform.hvp(f)
   local gradient = transform.grad(f)
   return function(x, v, ...)
+    if not core.is_tensor(x) or not core.is_tensor(v) or format.shape(x) ~= format.shape(v) then
+      report.fail("hvp: x and v must be tensors of one shape, not %s and %s", core.is_tensor(x) and format.shape(x) or type(x),
+        core.is_tensor(v) and format.shape(v) or type(v))
+    end
     local rest = table.pack(...)
     return transform.grad(function(y)
       return (gradient(y, table.unpack(rest, 1, rest.n)) * v):sum()
@@ -55,7 +70,10 @@ end
 --- tensors. It is traced once for each kind of arguments (dtype, shape, layout): what it does beside tensor operators, such
 --- as printing, happens only then, and tensors that it uses without being given them are constants. For each variable among
 --- the arguments f gets the tensor in it and must return the new value, in order, before its other results.
-function transform.compile(f) return core.compile(check_function("compile", f)) end
+function transform.compile(f)
+  check_function("compile", f)
+  return core.compile(type(f) == "function" and f or function(...) return f(...) end)
+end
 
 --- variable(tensor): holds a tensor that changes from step to step: v:get(), v:set(tensor). A compiled function updates it in
 --- place when nobody else holds the old value.

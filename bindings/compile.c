@@ -1,128 +1,13 @@
-/* Transforms: functions of functions. `grad` runs a Lua function on traced tensors and sweeps its graph backward;
- * `compile` runs it once on arguments without values, plans the graph, and from then on runs the plan.
- * lua/plumb/transform.lua has the names that users call. */
+/* Compiled functions: a Lua function runs once on arguments without values, its graph is planned, and from then on the
+ * plan runs. Variables hold the state that such a function updates. lua/plumb/transform.lua has the names that users
+ * call. */
 #include <stdlib.h>
 #include <string.h>
 
-#include "tensor.h"
+#include "transform.h"
 
 #define VARIABLE "plumb.Variable"
 #define COMPILED "plumb.Compiled"
-#define CLEANUP "plumb.Cleanup"
-
-/* --- grad ---------------------------------------------------------------------------------------------------------------- */
-
-enum { MAX_GRADIENTS = 16, FIRST_ARGUMENT = 4 };
-
-/* What must be undone when a traced or compiled function ends, also by an error: a to-be-closed value on the stack. */
-typedef struct {
-    int level; /* of the trace to end */
-    bool compiling;
-} cleanup;
-
-static cleanup *push_cleanup(lua_State *L) {
-    cleanup *c = lua_newuserdatauv(L, sizeof *c, 0);
-    *c = (cleanup){0, false};
-    luaL_setmetatable(L, CLEANUP);
-    lua_toclose(L, -1);
-    return c;
-}
-
-static int cleanup_close(lua_State *L) {
-    cleanup *c = luaL_checkudata(L, 1, CLEANUP);
-    if (c->level > 0) trace_end(c->level);
-    if (c->compiling) compiling--;
-    *c = (cleanup){0, false};
-    return 0;
-}
-
-typedef struct {
-    int count;
-    node *arguments[MAX_GRADIENTS];
-    node **slots[MAX_GRADIENTS]; /* the traced copies of the arguments */
-    node *result, *seed;
-    node **out[MAX_GRADIENTS];   /* the gradients */
-    cleanup *cleanup;
-} gradient;
-
-static void begin_body(void *context) {
-    gradient *g = context;
-    if (g->cleanup->level == 0) g->cleanup->level = trace_begin();
-    for (int i = 0; i < g->count; i++) {
-        node *traced = op_identity(g->arguments[i]);
-        trace_argument(traced, g->cleanup->level);
-        if (*g->slots[i] == NULL) *g->slots[i] = node_retain(traced);
-    }
-}
-
-static void sweep_body(void *context) {
-    gradient *g = context;
-    node *traced[MAX_GRADIENTS], *gradients[MAX_GRADIENTS];
-    for (int i = 0; i < g->count; i++) traced[i] = *g->slots[i];
-    grad_sweep(g->result, g->seed, g->count, traced, gradients);
-    for (int i = 0; i < g->count; i++)
-        if (*g->out[i] == NULL) *g->out[i] = node_retain(gradients[i]);
-}
-
-static void evaluate_results(void *context) {
-    gradient *g = context;
-    node *nodes[MAX_GRADIENTS + 1] = {g->result};
-    for (int i = 0; i < g->count; i++) nodes[i + 1] = *g->out[i];
-    evaluate(nodes, g->count + 1);
-}
-
-/* The arguments of f are evaluated before it is traced, so that a loop's steps do not pile up in one graph. */
-static void evaluate_arguments(void *context) {
-    gradient *g = context;
-    evaluate(g->arguments, g->count);
-}
-
-static void read_gradient_arguments(lua_State *L, gradient *g, int arguments) {
-    if (g->count < 1 || g->count > MAX_GRADIENTS || g->count > arguments)
-        core_error(L, "grad: the function is differentiated by its first %d arguments, but %d were given", g->count,
-                   arguments);
-    for (int i = 0; i < g->count; i++) {
-        g->arguments[i] = tensor_test(L, FIRST_ARGUMENT + i);
-        if (g->arguments[i] == NULL || !dtype_is_float(g->arguments[i]->type))
-            core_error(L, "grad: argument %d must be a float32 or float64 tensor, not %s", i + 1,
-                       g->arguments[i] == NULL ? luaL_typename(L, FIRST_ARGUMENT + i) : dtype_name(g->arguments[i]->type));
-    }
-}
-
-/* value_and_grad(f, count, seed or nil, x1, x2, ...) -> f(x1, x2, ...), then the gradients of its first result by
- * x1 .. xcount. With a seed: the gradients of the sum of seed * result. */
-static int value_and_grad(lua_State *L) {
-    gradient g = {.count = (int)luaL_checkinteger(L, 2), .seed = tensor_test(L, 3)};
-    int arguments = lua_gettop(L) - FIRST_ARGUMENT + 1;
-    bool eager = trace_level() == 0 && compiling == 0;
-    read_gradient_arguments(L, &g, arguments);
-    if (eager) core_run(L, evaluate_arguments, &g);
-    luaL_checkstack(L, arguments + g.count + 8, NULL);
-    lua_createtable(L, g.count, 0); /* keeps the traced tensors; f gets handles of its own, which it may assign to */
-    int anchor = lua_gettop(L);
-    for (int i = 0; i < g.count; i++) {
-        g.slots[i] = tensor_push_slot(L);
-        lua_rawseti(L, anchor, i + 1);
-    }
-    g.cleanup = push_cleanup(L);
-    int first = lua_gettop(L) + 1;
-    core_run(L, begin_body, &g);
-    lua_pushvalue(L, 1);
-    for (int i = 0; i < g.count; i++) *tensor_push_slot(L) = node_retain(*g.slots[i]);
-    for (int i = g.count; i < arguments; i++) lua_pushvalue(L, FIRST_ARGUMENT + i);
-    lua_call(L, arguments, LUA_MULTRET);
-    int results = lua_gettop(L) - first + 1;
-    g.result = results > 0 ? tensor_test(L, first) : NULL;
-    if (g.result == NULL)
-        return core_error(L, "grad: the function must return a tensor first, not %s",
-                          results > 0 ? luaL_typename(L, first) : "nothing");
-    luaL_checkstack(L, g.count + 2, NULL);
-    for (int i = 0; i < g.count; i++) g.out[i] = tensor_push_slot(L);
-    core_run(L, sweep_body, &g);
-    if (eager) core_run(L, evaluate_results, &g);
-    for (int i = 0; i < g.count; i++) (*g.out[i])->exposed = true;
-    return results + g.count;
-}
 
 /* --- variables -------------------------------------------------------------------------------------------------------------
  * A variable holds a tensor that changes from step to step. Since nothing else refers to its array, a compiled step may
@@ -445,7 +330,8 @@ static int call_plainly(lua_State *L) {
     lua_replace(L, 1);
     for (int i = 2; i <= count + 1; i++)
         if (luaL_testudata(L, i, VARIABLE) != NULL)
-            return core_error(L, "compile: a compiled function with variables cannot be called inside grad or compile");
+            return core_error(L, "compile: a compiled function with variables cannot be called inside grad or compile "
+                                 "(of an optimiser use :update there, not :step)");
     lua_call(L, count, LUA_MULTRET);
     return lua_gettop(L);
 }
@@ -501,16 +387,11 @@ static void new_class(lua_State *L, const char *name, const luaL_Reg *methods, l
     lua_pop(L, 1);
 }
 
-void transform_register(lua_State *L) {
-    static const luaL_Reg functions[] = {{"value_and_grad", value_and_grad}, {"variable", variable_new},
-                                         {"compile", compiled_new}, {NULL, NULL}};
+void compile_register(lua_State *L) {
+    static const luaL_Reg functions[] = {{"variable", variable_new}, {"compile", compiled_new}, {NULL, NULL}};
     static const luaL_Reg variable_methods[] = {{"get", variable_get}, {"set", variable_set}, {NULL, NULL}};
     static const luaL_Reg compiled_methods[] = {{"describe", compiled_describe}, {NULL, NULL}};
     luaL_setfuncs(L, functions, 0);
     new_class(L, VARIABLE, variable_methods, variable_collect, NULL);
     new_class(L, COMPILED, compiled_methods, compiled_collect, compiled_call);
-    luaL_newmetatable(L, CLEANUP);
-    lua_pushcfunction(L, cleanup_close);
-    lua_setfield(L, -2, "__close");
-    lua_pop(L, 1);
 }
