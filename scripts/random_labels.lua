@@ -52,9 +52,9 @@ run:summary("fitted", train_accuracy >= settings.fitted_at and "yes" or "not con
   ("did the network fit the labels (training accuracy of at least %g)?"):format(settings.fitted_at))
 
 local function curves(training, testing)
-  return { plot.binned { name = "training", y = training }, plot.binned { name = "test", y = testing } }
+  return { { name = "training", y = training }, { name = "test", y = testing } }
 end
-local labels = ("%.0f %% random labels"):format(100 * settings.share)
+local labels = ("%.0f %% random labels on %d images"):format(100 * settings.share, #train.y)
 run:figure("loss", plot.lines(curves(history.train_loss, history.test_loss), {
   title = "Loss with " .. labels, xlabel = "epoch", ylabel = "cross-entropy (nats)", logy = true }))
 run:figure("accuracy", plot.lines(curves(history.train_accuracy, history.test_accuracy), {

@@ -75,8 +75,9 @@ for _, target in ipairs(targets) do
   end
   run:summary(target.name .. "_shallow_over_deep", final.Shallow / final.Deep,
     "Shallow's final loss divided by Deep's on " .. target.formula)
+  local xlabel = curves[1].band and "epoch (lines: medians of nearby epochs, bands: their 10 to 90 % range)" or "epoch"
   run:figure("loss_" .. target.name, plot.lines(curves, {
-    title = "Learning " .. target.formula, xlabel = "epoch", ylabel = "training loss (mean squared error)", logy = true }))
+    title = "Learning " .. target.formula, xlabel = xlabel, ylabel = "training loss (mean squared error)", logy = true }))
   run:figure("prediction_" .. target.name, plot.lines(predictions, {
     title = ("Predictions after %d epochs"):format(settings.epochs), xlabel = "x", ylabel = "y" }))
 end
