@@ -3,56 +3,11 @@
 local lfs = require "lfs"
 local json = require "dkjson"
 
--- Without plumb's core (plain Lua) a few lines stand in for it.
-local has_core, core_message = pcall(require, "plumb.core")
-if not has_core then
-  assert(core_message:find("module 'plumb.core' not found", 1, true), core_message)
-  local function write_atomically(path, strings)
-    local file = assert(io.open(path .. ".tmp", "wb"))
-    assert(file:write(table.concat(strings)))
-    file:close()
-    assert(os.rename(path .. ".tmp", path))
-  end
-  local function make_directory(path)
-    local so_far = path:sub(1, 1) == "/" and "/" or ""
-    for part in path:gmatch("[^/]+") do
-      so_far = so_far .. part .. "/"
-      if not lfs.attributes(so_far) then assert(lfs.mkdir(so_far)) end
-    end
-  end
-  package.loaded["plumb.core"] = {
-    files = { write_atomically = write_atomically, make_directory = make_directory,
-              exists = function(path) return lfs.attributes(path) ~= nil end,
-              is_writable_directory = function(path) return lfs.attributes(path, "mode") == "directory" end },
-    process = { isatty = function() return false end, time = os.clock, terminal_width = function() end },
-  }
-end
-
 local experiment = require "plumb.experiment"
+local folders = require "folders"
+local read, write, remove = folders.read, folders.write, folders.remove
 
 -- ---- helpers -----------------------------------------------------------------------------------------------------
-
-local function read(path)
-  local file = assert(io.open(path, "rb"))
-  local bytes = file:read("a")
-  file:close()
-  return bytes
-end
-
-local function write(path, bytes)
-  local file = assert(io.open(path, "wb"))
-  file:write(bytes)
-  file:close()
-end
-
-local function remove(path)
-  if lfs.symlinkattributes(path, "mode") == "directory" then
-    for name in lfs.dir(path) do
-      if name ~= "." and name ~= ".." then remove(path .. "/" .. name) end
-    end
-  end
-  os.remove(path)
-end
 
 local function list(path)
   local names = {}

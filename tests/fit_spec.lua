@@ -1,8 +1,8 @@
 --- plumb.fit: the training loop.
 local plumb = require "plumb"
-local here = debug.getinfo(1, "S").source:sub(2):match("^(.*/)") or "./"
-package.path = here .. "?.lua;" .. package.path
 local support = require "support"
+local folders = require "folders"
+local read = folders.read
 local nn, optim = plumb.nn, plumb.optim
 
 local flat, fails_here = support.flat, support.fails_here
@@ -33,13 +33,6 @@ local function train(model, set, options)
   local all = { loss = nn.MSELoss(), optimizer = optim.Adam { lr = 0.01 }, batch = 16, progress = false }
   for name, value in pairs(options or {}) do all[name] = value end
   return plumb.fit(model, set, all)
-end
-
-local function read(path)
-  local file = assert(io.open(path))
-  local text = file:read("a")
-  file:close()
-  return text
 end
 
 -- The bytes of this process that are in memory.

@@ -1,7 +1,5 @@
 -- Memory has one door: a budget that is an ordinary Lua error, and every request failing in turn without a leak.
 local plumb = require "plumb"
-local here = debug.getinfo(1, "S").source:sub(2):match("^(.*/)") or "./"
-package.path = here .. "?.lua;" .. package.path
 local support = require "support"
 local core = plumb.core
 

@@ -2,8 +2,6 @@
 -- come out. An operator that is added is tested without anyone writing a test.
 local plumb = require "plumb"
 local json = require "dkjson"
-local here = debug.getinfo(1, "S").source:sub(2):match("^(.*/)") or "./"
-package.path = here .. "?.lua;" .. package.path
 local support = require "support"
 
 local names = {}
@@ -307,7 +305,7 @@ end
 -- ---- numbers made by PyTorch ----
 
 local function read_golden(name)
-  local file = assert(io.open(here .. "golden/" .. name))
+  local file = assert(io.open("tests/golden/" .. name))
   local document = assert(json.decode(file:read("a")))
   file:close()
   return document.cases

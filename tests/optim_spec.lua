@@ -1,7 +1,5 @@
 --- Optimisers, against loops over plain numbers.
 local plumb = require "plumb"
-local here = debug.getinfo(1, "S").source:sub(2):match("^(.*/)") or "./"
-package.path = here .. "?.lua;" .. package.path
 local support = require "support"
 local nn, optim = plumb.nn, plumb.optim
 

@@ -1,7 +1,5 @@
 -- The planner changes how a graph runs, never what it computes.
 local plumb = require "plumb"
-local here = debug.getinfo(1, "S").source:sub(2):match("^(.*/)") or "./"
-package.path = here .. "?.lua;" .. package.path
 local support = require "support"
 
 local float64 = { dtype = "float64" }

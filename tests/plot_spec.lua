@@ -2,6 +2,8 @@
 
 local plot = require "plumb.plot"
 local process = require("plumb.core").process
+local folders = require "folders"
+local write = folders.write
 
 local ROOT = debug.getinfo(1, "S").source:match("^@(.*)tests/[^/]*$") or "./"
 local PLUMB = os.getenv("PLUMB") or (ROOT == "" and "./" or ROOT) .. "plumb"
@@ -21,13 +23,6 @@ local function read(path)
   local bytes = file:read("a")
   file:close()
   return bytes
-end
-
-local function write(path, bytes)
-  local file = assert(io.open(path, "wb"))
-  file:write(bytes)
-  file:close()
-  return path
 end
 
 local function has_program(name)

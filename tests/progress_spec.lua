@@ -1,13 +1,5 @@
 --- The progress line, with a clock and a stream of the test's own.
 
-local has_core, core_message = pcall(require, "plumb.core")
-if not has_core then
-  assert(core_message:find("module 'plumb.core' not found", 1, true), core_message)
-  package.loaded["plumb.core"] = {
-    process = { isatty = function() return false end, time = os.clock, terminal_width = function() end },
-  }
-end
-
 local progress = require "plumb.progress"
 
 -- A stream that keeps what is written and the number of writes that were flushed.

@@ -1,7 +1,5 @@
 -- Random numbers are a function of (seed, stream, place) and of nothing else.
 local plumb = require "plumb"
-local here = debug.getinfo(1, "S").source:sub(2):match("^(.*/)") or "./"
-package.path = here .. "?.lua;" .. package.path
 local support = require "support"
 
 local function numbers(kind, count, dtype, seed, stream)

@@ -1,12 +1,7 @@
 -- The examples in README.md are run, in order, as one program; what they print is compared with the text behind `-->`.
 local plumb = require "plumb"
-
-local function read(path)
-  local file = assert(io.open(path))
-  local text = file:read("a")
-  file:close()
-  return text
-end
+local folders = require "folders"
+local read = folders.read
 
 local function one_line(text) return (text:gsub("%s+", " "):gsub("^ ", ""):gsub(" $", ""):gsub("%[ ", "[")) end
 

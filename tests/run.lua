@@ -23,5 +23,6 @@ if not names_a_spec then table.insert(arg, "tests") end
 table.insert(arg, 1, "--pattern=_spec%.lua$")
 
 assert(lfs.chdir(root)) -- specs may rely on it
+package.path = root .. "/tests/?.lua;" .. package.path -- what they share: support.lua, folders.lua
 
 require "busted.runner" { standalone = false, output = "plainTerminal" }

@@ -1,21 +1,14 @@
 --- The two experiments, run as a user runs them: as processes of their own.
 local plumb = require "plumb"
-local here = debug.getinfo(1, "S").source:sub(2):match("^(.*/)") or "./"
-package.path = here .. "?.lua;" .. package.path
 local support = require "support"
 local lfs = require "lfs"
 local json = require "dkjson"
+local folders = require "folders"
+local read, remove = folders.read, folders.remove
 local process = plumb.core.process
 
 local folder = os.tmpname()
 os.remove(folder)
-
-local function read(path)
-  local file = assert(io.open(path, "rb"))
-  local bytes = file:read("a")
-  file:close()
-  return bytes
-end
 
 local function read_json(path) return assert(json.decode(read(path))) end
 
@@ -37,15 +30,6 @@ local function read_csv(path)
 end
 
 local function exists(path) return lfs.attributes(path) ~= nil end
-
-local function remove(path)
-  if lfs.symlinkattributes(path, "mode") == "directory" then
-    for name in lfs.dir(path) do
-      if name ~= "." and name ~= ".." then remove(path .. "/" .. name) end
-    end
-  end
-  os.remove(path)
-end
 
 -- Runs ./plumb scripts/NAME.lua with these words; `environment` is a list of NAME=value.
 local function run(name, words, environment)

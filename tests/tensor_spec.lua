@@ -1,7 +1,5 @@
 -- Tensors as values: making, looking, indexing, printing, and what a user's mistakes say.
 local plumb = require "plumb"
-local here = debug.getinfo(1, "S").source:sub(2):match("^(.*/)") or "./"
-package.path = here .. "?.lua;" .. package.path
 local support = require "support"
 
 local float64, int64 = { dtype = "float64" }, { dtype = "int64" }

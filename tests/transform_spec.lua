@@ -1,7 +1,5 @@
 --- grad, value_and_grad, vjp, hvp, compile and variables.
 local plumb = require "plumb"
-local here = debug.getinfo(1, "S").source:sub(2):match("^(.*/)") or "./"
-package.path = here .. "?.lua;" .. package.path
 local support = require "support"
 local nn, optim = plumb.nn, plumb.optim
 
