@@ -217,6 +217,8 @@ static void plan_body(void *context) {
     for (int k = 0, leaf = 0; k < order->count; k++) {
         if (!node_is_leaf(order->nodes[k])) continue;
         leaf_arguments[leaf] = argument_number(t, order->nodes[k]);
+        if (leaf_arguments[leaf] < 0 && !node_has_value(order->nodes[k]))
+            fail(ERROR_STATE, "compile: the function uses a tensor that was left over from the compilation of another");
         if (leaf_arguments[leaf] < 0) v->leaves[leaf] = array_retain(order->nodes[k]->value);
         leaf++;
     }
@@ -257,14 +259,15 @@ static void check_results(lua_State *L, tracing *t, int first) {
 static variant *add_variant(lua_State *L, compiled *c, const call_arguments *call) {
     tracing t = {.call = call};
     int top = lua_gettop(L);
-    luaL_checkstack(L, 2 * call->count + 8, NULL);
+    luaL_checkstack(L, 2 * call->count + 10, NULL);
     for (int i = 0; i < call->count; i++) t.argument_slots[i] = tensor_push_slot(L);
     core_run(L, arguments_body, &t);
     push_cleanup(L)->compiling = true;
     compiling++;
     int first = lua_gettop(L) + 1;
     lua_getiuservalue(L, 1, COMPILED_FUNCTION);
-    for (int i = 0; i < call->count; i++) lua_pushvalue(L, top + 1 + i);
+    for (int i = 0; i < call->count; i++) /* handles of its own, which f may assign to */
+        *tensor_push_slot(L) = node_retain(*t.argument_slots[i]);
     lua_call(L, call->count, LUA_MULTRET);
     check_results(L, &t, first);
     core_run(L, plan_body, &t);
@@ -274,7 +277,9 @@ static variant *add_variant(lua_State *L, compiled *c, const call_arguments *cal
     return t.made;
 }
 
-static variant *find_variant(lua_State *L, compiled *c, const call_arguments *call) {
+/* The variant for these arguments; `call` is read anew when it had to be made, since the function that was traced may
+ * have assigned to what it was called with. */
+static variant *find_variant(lua_State *L, compiled *c, call_arguments *call) {
     int count = 0;
     for (variant **link = &c->first, *v; (v = *link) != NULL; link = &v->next) {
         if (same_signature(v, call)) { /* the last one used comes first */
@@ -287,7 +292,11 @@ static variant *find_variant(lua_State *L, compiled *c, const call_arguments *ca
         variant_release(v);
         break;
     }
-    return add_variant(L, c, call);
+    variant *made = add_variant(L, c, call);
+    read_call(L, call);
+    if (!same_signature(made, call))
+        core_error(L, "compile: the function changed the kind of its own arguments while it was compiled");
+    return made;
 }
 
 /* --- calling what was compiled ------------------------------------------------------------------------------------------------ */
@@ -336,7 +345,7 @@ static int call_plainly(lua_State *L) {
     return lua_gettop(L);
 }
 
-static int compiled_call(lua_State *L) {
+static int call_compiled(lua_State *L) {
     compiled *c = luaL_checkudata(L, 1, COMPILED);
     call_arguments call;
     running r = {.call = &call};
@@ -361,6 +370,8 @@ static int compiled_call(lua_State *L) {
     }
     return result_count - variables;
 }
+
+static int compiled_call(lua_State *L) { return call_closing(L, call_compiled); }
 
 /* How each variant of a compiled function runs, as text. */
 static int compiled_describe(lua_State *L) {
@@ -387,8 +398,14 @@ static void new_class(lua_State *L, const char *name, const luaL_Reg *methods, l
     lua_pop(L, 1);
 }
 
+static int is_compiling(lua_State *L) {
+    lua_pushboolean(L, compiling > 0);
+    return 1;
+}
+
 void compile_register(lua_State *L) {
-    static const luaL_Reg functions[] = {{"variable", variable_new}, {"compile", compiled_new}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {{"variable", variable_new}, {"compile", compiled_new},
+                                         {"is_compiling", is_compiling}, {NULL, NULL}};
     static const luaL_Reg variable_methods[] = {{"get", variable_get}, {"set", variable_set}, {NULL, NULL}};
     static const luaL_Reg compiled_methods[] = {{"describe", compiled_describe}, {NULL, NULL}};
     luaL_setfuncs(L, functions, 0);

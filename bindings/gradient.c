@@ -20,6 +20,16 @@ static int cleanup_close(lua_State *L) {
     return 0;
 }
 
+int call_closing(lua_State *L, lua_CFunction body) {
+    bool is_main = lua_pushthread(L);
+    lua_pop(L, 1);
+    if (is_main) return body(L);
+    lua_pushcfunction(L, body);
+    lua_insert(L, 1);
+    if (lua_pcall(L, lua_gettop(L) - 1, LUA_MULTRET, 0) != LUA_OK) return lua_error(L);
+    return lua_gettop(L);
+}
+
 enum { MAX_GRADIENTS = 16, FIRST_ARGUMENT = 4 };
 
 typedef struct {
@@ -77,8 +87,13 @@ static void read_gradient_arguments(lua_State *L, gradient *g, int arguments) {
 
 /* value_and_grad(f, count, seed or nil, x1, x2, ...) -> f(x1, x2, ...), then the gradients of its first result by
  * x1 .. xcount. With a seed: the gradients of the sum of seed * result. */
-static int value_and_grad(lua_State *L) {
+static int differentiate(lua_State *L) {
     gradient g = {.count = (int)luaL_checkinteger(L, 2), .seed = tensor_test(L, 3)};
+    if (g.seed != NULL) { /* f may assign to the handle */
+        node *seed = g.seed;
+        *tensor_push_slot(L) = node_retain(seed);
+        lua_replace(L, 3);
+    }
     int arguments = lua_gettop(L) - FIRST_ARGUMENT + 1;
     bool eager = trace_level() == 0 && compiling == 0;
     read_gradient_arguments(L, &g, arguments);
@@ -109,6 +124,8 @@ static int value_and_grad(lua_State *L) {
     for (int i = 0; i < g.count; i++) (*g.out[i])->exposed = true;
     return results + g.count;
 }
+
+static int value_and_grad(lua_State *L) { return call_closing(L, differentiate); }
 
 void gradient_register(lua_State *L) {
     static const luaL_Reg functions[] = {{"value_and_grad", value_and_grad}, {NULL, NULL}};

@@ -172,6 +172,7 @@ static node *number_node(double number, const node *like) {
     dtype type = like == NULL ? FLOAT32 : like->type;
     if (!dtype_is_float(type)) type = number == floor(number) && fabs(number) < 0x1p62 ? INT64 : FLOAT32;
     node *n = node_with_array(type, (shape){.rank = 0});
+    n->weak = like != NULL && like->weak;
     if (type == FLOAT32) *(float *)array_data(&n->value) = (float)number;
     else if (type == FLOAT64) *(double *)array_data(&n->value) = number;
     else *(int64_t *)array_data(&n->value) = (int64_t)number;

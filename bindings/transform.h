@@ -11,6 +11,9 @@ typedef struct {
 } cleanup;
 
 cleanup *push_cleanup(lua_State *L);
+/* body(L), whose cleanup is closed when it fails: coroutine.resume leaves what is to be closed open in a coroutine that
+ * died, a protected call does not. */
+int call_closing(lua_State *L, lua_CFunction body);
 
 void gradient_register(lua_State *L); /* each adds its functions to the table on top of the stack */
 void compile_register(lua_State *L);

@@ -180,6 +180,18 @@ local function fail_at_loss(run, loop, loss, batch)
     run.step, run.epoch + 1, all_finite(batch) and "A smaller learning rate may help" or "x of that batch is not finite")
 end
 
+-- What a hook may have changed: the optimiser's settings ask for another compiled step; the model must still be there.
+local function refresh(run, loop)
+  local optimizer = loop.options.optimizer
+  if run.model:variable() ~= loop.theta then
+    report.fail("fit: a hook gave the model other parameters (by double, float, or by making it part of another model)")
+  end
+  if not loop.step or loop.version ~= optimizer.version then
+    loop.step = compile_step(run.model, loop.options, loop.with_accuracy, #loop.state)
+    loop.version = optimizer.version
+  end
+end
+
 -- One pass over the training set. Returns the means of loss and accuracy over its samples.
 local function train_epoch(run, loop)
   local options, train, n = loop.options, loop.train, #loop.train.x
@@ -187,6 +199,7 @@ local function train_epoch(run, loop)
   local loss_sum, accuracy_sum = 0, 0
   for first = 1, n, options.batch do
     local last = math.min(first + options.batch - 1, n)
+    refresh(run, loop)
     run.step = run.step + 1
     local arguments = { loop.theta, table.unpack(loop.state) }
     local at = #arguments
@@ -245,7 +258,7 @@ local function fit(model, train, given)
   for i, tensor in ipairs(options.optimizer:start(model.theta)) do state[i] = core.variable(tensor:evaluate()) end
   local loop = { options = options, train = train, theta = model:variable(), state = state, bar = bar,
     safe_theta = model.theta, safe_step = 0,
-    with_accuracy = with_accuracy, step = compile_step(model, options, with_accuracy, #state),
+    with_accuracy = with_accuracy,
     evaluate = make_evaluation(model, options.loss, with_accuracy),
     note = function() return ("epoch %d, loss %.4g"):format(math.min(run.epoch + 1, options.epochs), run.loss) end }
   local started = core.process.time()

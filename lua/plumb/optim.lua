@@ -13,17 +13,37 @@ local optim = {}
 
 local Optimizer = {}
 
--- optim.NAME{lr = ...}
+-- optim.NAME{lr = ...}. The settings stand apart from the rest, so that a change of them is checked and noticed: all but lr
+-- are part of the compiled update, which `version` tells from that of other settings.
 local function class(name, defaults, doc)
   local new = { name = name, doc = doc }
   for key, value in pairs(Optimizer) do new[key] = value end
-  new.__index, new.__name = new, "optim." .. name
-  new.__tostring = function(self) return ("%s{lr = %g}"):format(name, self.lr) end
-  optim[name] = setmetatable(new, { __call = function(_, options)
-    local self = setmetatable(report.options(name, options, defaults), new)
+  local function check(self)
     report.number(name, "lr", self.lr, 0)
     report.number(name, "weight_decay", self.weight_decay, 0)
     self:check()
+  end
+  new.__name = "optim." .. name
+  new.__tostring = function(self) return ("%s{lr = %g}"):format(name, self.lr) end
+  new.__index = function(self, key)
+    local value = rawget(self, "settings")[key]
+    if value == nil then value = new[key] end
+    return value
+  end
+  new.__newindex = function(self, key, value)
+    if defaults[key] == nil then return rawset(self, key, value) end
+    local before = self.settings[key]
+    self.settings[key] = value
+    local fits, message = pcall(check, self)
+    if not fits then
+      self.settings[key] = before
+      error(message, 0)
+    end
+    if key ~= "lr" then rawset(self, "version", self.version + 1) end
+  end
+  optim[name] = setmetatable(new, { __call = function(_, options)
+    local self = setmetatable({ settings = report.options(name, options, defaults), version = 0 }, new)
+    check(self)
     return self
   end })
   return new
@@ -57,7 +77,9 @@ function Optimizer:step(theta, gradient)
   if not self.state then
     self.state, self.steps, self.shape = {}, 0, format.shape(theta)
     for i, tensor in ipairs(self:start(theta)) do self.state[i] = core.variable(tensor) end
-    self.compiled = compile_update(self, #self.state)
+  end
+  if self.compiled_version ~= self.version then
+    self.compiled, self.compiled_version = compile_update(self, #self.state), self.version
   end
   if format.shape(theta) ~= self.shape then
     report.fail("%s: theta has shape %s, but the state is that of earlier steps with shape %s; see optimizer:reset()",
@@ -73,7 +95,7 @@ function Optimizer:step(theta, gradient)
 end
 
 --- optimizer:reset(): forgets the state that :step has gathered.
-function Optimizer:reset() self.state, self.steps, self.compiled = nil, nil, nil end
+function Optimizer:reset() self.state, self.steps, self.compiled_version = nil, nil, nil end
 
 -- PyTorch's weight decay: the gradient of weight_decay / 2 |theta|^2 is added.
 local function decayed(self, theta, gradient)
@@ -116,6 +138,9 @@ optim.SGD{lr = 1e-2, momentum = 0, dampening = 0, weight_decay = 0, nesterov = f
 With nesterov the step is g + momentum b (Sutskever et al. 2013).]])
 
 function SGD:check()
+  if self.has_state ~= nil and self.has_state ~= (self.momentum ~= 0) then
+    report.fail("SGD: the momentum cannot be switched on or off; make a new optimiser")
+  end
   report.number("SGD", "momentum", self.momentum, 0)
   report.number("SGD", "dampening", self.dampening)
   if type(self.nesterov) ~= "boolean" then
@@ -124,6 +149,7 @@ function SGD:check()
   if self.nesterov and (self.momentum == 0 or self.dampening ~= 0) then
     report.fail("SGD: nesterov needs a momentum, such as 0.9, and no dampening")
   end
+  rawset(self, "has_state", self.momentum ~= 0)
 end
 
 function SGD:start(theta) return self.momentum ~= 0 and { zeros_like(theta) } or {} end

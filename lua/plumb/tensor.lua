@@ -31,6 +31,10 @@ end
 
 --- next_key() -> seed, stream: a key that no draw has had yet.
 function tensor.next_key()
+  if core.is_compiling() then
+    report.fail("random numbers drawn while a function is compiled would be the same at every call: give them a seed, draw them "
+      .. "outside, or use random_uniform(key, shape) with a key among the arguments")
+  end
   stream = stream + 1
   return seed, stream
 end

@@ -187,7 +187,13 @@ function Module:at(theta)
 end
 
 -- What a forward pass computes with: the theta given to at, or that of the model.
-local function in_context(self, context) return context or { theta = self:variable():get() } end
+local function in_context(self, context)
+  if context then return context end
+  if core.is_compiling() and self.size > 0 then
+    self:fail("the parameters would become constants of the function that is compiled; give it theta and call model:at(theta)(x)")
+  end
+  return { theta = self:variable():get() }
+end
 
 -- The view of one of this module's parameters in the theta of a forward pass.
 function Module:weight_in(context, place)
@@ -248,6 +254,7 @@ end
 
 local function convert(self, dtype)
   local root = self:root()
+  if root:variable():get():dtype() == dtype then return self end
   rawset(root, "cell", core.variable(root:variable():get():cast(dtype):evaluate()))
   return self
 end
