@@ -213,20 +213,20 @@ static void plan_body(void *context) {
     scope_add(v, variant_release);
     memcpy(v->signature, t->call->signature, sizeof v->signature);
     v->leaves = memory_allocate((size_t)leaf_count * sizeof *v->leaves, "a compiled function");
-    int *leaf_arguments = memory_allocate((size_t)leaf_count * sizeof *leaf_arguments, "a compiled function");
+    v->leaf_arguments = memory_allocate((size_t)leaf_count * sizeof *v->leaf_arguments, "a compiled function");
+    for (int leaf = 0; leaf < leaf_count; leaf++) v->leaf_arguments[leaf] = 0; /* owns nothing yet */
     for (int k = 0, leaf = 0; k < order->count; k++) {
         if (!node_is_leaf(order->nodes[k])) continue;
-        leaf_arguments[leaf] = argument_number(t, order->nodes[k]);
-        if (leaf_arguments[leaf] < 0 && !node_has_value(order->nodes[k]))
+        int argument = argument_number(t, order->nodes[k]);
+        if (argument < 0 && !node_has_value(order->nodes[k]))
             fail(ERROR_STATE, "compile: the function uses a tensor that was left over from the compilation of another");
-        if (leaf_arguments[leaf] < 0) v->leaves[leaf] = array_retain(order->nodes[k]->value);
-        leaf++;
+        if (argument < 0) v->leaves[leaf] = array_retain(order->nodes[k]->value);
+        v->leaf_arguments[leaf++] = argument;
     }
-    v->leaf_arguments = leaf_arguments;
     for (int i = 0; i < t->call->count; i++) { /* the k-th variable's new value may take the place of its old one */
         if (!t->call->signature[i].variable) continue;
         for (int leaf = 0; leaf < leaf_count; leaf++)
-            if (leaf_arguments[leaf] == i) donors[variable] = leaf;
+            if (v->leaf_arguments[leaf] == i) donors[variable] = leaf;
         variable++;
     }
     v->plan = plan_retain(plan_build(order, t->results, t->result_count, donors));

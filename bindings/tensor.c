@@ -77,21 +77,18 @@ static void evaluate_body(void *context) {
     evaluate(e->nodes, e->count);
 }
 
-/* A running sum in a user's loop is computed along the way instead of growing without end, and so is a graph that
- * holds much memory. */
+/* A running sum in a user's loop is computed along the way instead of growing without end, and so is a graph since whose
+ * last evaluation much memory has been taken: its pending nodes may hold it. */
 enum { MAX_PENDING_DEPTH = 1000 };
 static const size_t MAX_PENDING_BYTES = (size_t)512 << 20;
 
 void tensor_filled(lua_State *L, node **slot) {
-    static size_t live_then;
     node *n = *slot;
-    size_t live = memory_status().live;
+    size_t live = memory_status().live, then = plan_status().live_after_run;
     n->exposed = true;
-    if (live < live_then) live_then = live;
     if (compiling > 0 || node_has_value(n)) return;
-    if (n->depth < MAX_PENDING_DEPTH && live - live_then < MAX_PENDING_BYTES) return;
+    if (n->depth < MAX_PENDING_DEPTH && live < then + MAX_PENDING_BYTES) return;
     core_run(L, evaluate_body, &(evaluation){slot, 1});
-    live_then = memory_status().live;
 }
 
 node *tensor_test(lua_State *L, int index) {

@@ -31,7 +31,8 @@ void evaluate(node *const *nodes, int count);
 
 typedef struct {
     uint64_t plans_made, plans_reused;
-    size_t scratch_bytes; /* the workspace that runs share */
+    size_t scratch_bytes;  /* the workspace that runs share */
+    size_t live_after_run; /* bytes held (memory.h) after the last evaluation */
 } plan_figures;
 plan_figures plan_status(void);
 void plan_clear_cache(void); /* gives back cached plans and the workspace */

@@ -317,4 +317,5 @@ void evaluate(node *const *nodes, int count) {
         if (node_has_value(wanted->nodes[k])) array_release(&values[k]);
         else node_set_value(wanted->nodes[k], values[k]);
     for (int k = 0; k < wanted->count; k++) node_release(wanted->nodes[k]);
+    figures.live_after_run = memory_status().live;
 }
