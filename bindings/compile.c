@@ -217,11 +217,11 @@ static void plan_body(void *context) {
     for (int leaf = 0; leaf < leaf_count; leaf++) v->leaf_arguments[leaf] = 0; /* owns nothing yet */
     for (int k = 0, leaf = 0; k < order->count; k++) {
         if (!node_is_leaf(order->nodes[k])) continue;
-        int argument = argument_number(t, order->nodes[k]);
-        if (argument < 0 && !node_has_value(order->nodes[k]))
+        int from = argument_number(t, order->nodes[k]);
+        if (from < 0 && !node_has_value(order->nodes[k]))
             fail(ERROR_STATE, "compile: the function uses a tensor that was left over from the compilation of another");
-        if (argument < 0) v->leaves[leaf] = array_retain(order->nodes[k]->value);
-        v->leaf_arguments[leaf++] = argument;
+        if (from < 0) v->leaves[leaf] = array_retain(order->nodes[k]->value);
+        v->leaf_arguments[leaf++] = from;
     }
     for (int i = 0; i < t->call->count; i++) { /* the k-th variable's new value may take the place of its old one */
         if (!t->call->signature[i].variable) continue;

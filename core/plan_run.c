@@ -189,9 +189,10 @@ static uint64_t write_key(const node_list *order, node *const *outputs, int outp
     for (int k = 0; k < order->count; k++) {
         const node *n = order->nodes[k];
         bool leaf = node_has_value(n);
-        key_reserve(4 + 2 * MAX_RANK + (size_t)n->attribute_count + (size_t)n->input_count);
+        key_reserve(3 + 2 * MAX_RANK + (size_t)n->attribute_count + (size_t)n->input_count);
         key[key_words++] = leaf ? 0 : (int64_t)(uintptr_t)n->op;
-        key[key_words++] = (int64_t)n->input_count << 32 | (int64_t)n->attribute_count << 16 | (int64_t)n->type << 8 | n->shape.rank;
+        key[key_words++] = leaf ? 0 : (int64_t)n->input_count << 32 | n->attribute_count;
+        key[key_words++] = (int64_t)n->type << 8 | n->shape.rank;
         for (int axis = 0; axis < n->shape.rank; axis++) key[key_words++] = n->shape.size[axis];
         for (int axis = 0; leaf && axis < n->shape.rank; axis++) key[key_words++] = n->value.strides[axis];
         for (int i = 0; !leaf && i < n->attribute_count; i++) key[key_words++] = n->attributes[i];
