@@ -483,6 +483,7 @@ describe("process.run", function()
   it("leaves no descriptor and no zombie behind", function()
     local function count()
       collectgarbage()
+      collectgarbage() -- files that other tests dropped are closed by now
       local _, descriptors = run{ "sh", "-c", "ls /proc/$PPID/fd" }.stdout:gsub("\n", "")
       return descriptors
     end
@@ -493,7 +494,7 @@ describe("process.run", function()
       run({ "sleep", "9" }, { timeout = 0.001 })
       assert.is_false((pcall(process.run, { "true" }, { timeout = 0 })))
     end
-    assert.equal(before, count())
+    assert.is_true(count() <= before)
     assert.equal("", run{ "sh", "-c", "cat /proc/[0-9]*/stat 2>/dev/null | grep \") Z $PPID \"" }.stdout)
   end)
 
