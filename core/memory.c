@@ -34,8 +34,8 @@ void *memory_allocate(size_t bytes, const char *what) {
     if (fails_now())
         fail(ERROR_MEMORY, "out of memory (as asked for by a test): %zu bytes for %s", bytes, what);
     if (bytes > figures.budget || figures.live > figures.budget - bytes)
-        fail(ERROR_MEMORY, "out of memory: %zu bytes for %s, but %zu of the budget of %zu bytes are in use", bytes,
-             what, figures.live, figures.budget);
+        fail(ERROR_MEMORY, "out of memory: %zu bytes for %s are beyond the budget of %zu bytes, of which %zu are in use "
+             "(plumb.memory_budget sets it)", bytes, what, figures.budget, figures.live);
     size_t rounded = (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
     void *memory = bytes < ALIGNED_FROM ? malloc(bytes > 0 ? bytes : 1) : aligned_alloc(ALIGNMENT, rounded);
     if (memory == NULL) fail(ERROR_MEMORY, "out of memory: the system refuses %zu bytes for %s", bytes, what);

@@ -221,7 +221,7 @@ describe("scripts/random_labels.lua", function()
     if not dataset then return pending("no images on this machine") end
     local random, honest = folder .. "/random", folder .. "/honest"
     for out, share in pairs { [random] = "1", [honest] = "0" } do
-      run_well("random_labels", { "--dataset", dataset, "--samples", "100", "--epochs", "20", "--batch", "5", "--lr", "0.001",
+      run_well("random_labels", { "--dataset", dataset, "--samples", "100", "--epochs", "60", "--batch", "5", "--lr", "0.001",
         "--share", share, "--out", out })
     end
     random, honest = read_json(random .. "/summary.json"), read_json(honest .. "/summary.json")
