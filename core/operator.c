@@ -15,11 +15,7 @@ void operator_register(operator *row) {
 
 const operator *operator_first(void) { return first; }
 
-const operator *operator_find(const char *name) {
-    const operator *row = first;
-    while (row != NULL && strcmp(row->name, name) != 0) row = row->next;
-    return row;
-}
+bool op_is(const node *n, const char *name) { return n->op != NULL && strcmp(n->op->name, name) == 0; }
 
 bool operand_is_contiguous(const operand *a) {
     array as_array = {.shape = a->shape};

@@ -66,7 +66,7 @@ bool operand_is_contiguous(const operand *a);
 
 void operator_register(operator *row);
 const operator *operator_first(void); /* then ->next; in alphabetical order */
-const operator *operator_find(const char *name);
+bool op_is(const node *n, const char *name); /* does this operator stand at the node? */
 
 /* Defines and registers a row: OPERATOR(sum, .signature = ..., ...). The row is called row_sum. */
 #define OPERATOR(identifier, ...)                                                       \

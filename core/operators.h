@@ -48,6 +48,4 @@ node *op_index_add(node *x, int axis, node *index, int64_t size); /* its adjoint
 node *op_gather(node *x, int axis, node *index);       /* index has x's shape but for `axis`: torch.gather */
 node *op_scatter_add(node *x, int axis, node *index, int64_t size); /* its adjoint */
 
-bool op_is(const node *n, const char *name); /* is it a pending node of this operator? */
-
 #endif

@@ -208,5 +208,3 @@ node *op_scatter_add(node *x, int axis, node *index, int64_t size) {
     node *inputs[2] = {x, index};
     return node_new(&row_scatter_add, x->type, s, 2, inputs, 1, (int64_t[]){axis});
 }
-
-bool op_is(const node *n, const char *name) { return n->op != NULL && strcmp(n->op->name, name) == 0; }

@@ -21,7 +21,7 @@ void plan_run(plan *p, const array *leaves, array *outputs);
 /* The plan as text, one kernel call a line, for people and tests; the caller frees it. */
 char *plan_describe(const plan *p);
 
-/* What stands for a value that is not there yet: a leaf of a plan (transform.h). */
+/* What stands for a value that is not there yet: a leaf of a plan (a compiled function's). */
 node *op_argument(dtype type, shape s, const int64_t *strides);
 bool node_is_leaf(const node *n);
 
