@@ -22,11 +22,14 @@ static void check_indices(const char *name, const operand *index, int64_t size) 
     int64_t count = shape_elements(index->shape);
     for (int64_t i = 0; i < count; i++)
         if (at[i] < 1 || at[i] > size)
-            fail(ERROR_ARGUMENT, "%s: index %lld is not in 1 .. %lld", name, (long long)at[i], (long long)size);
+            fail(ERROR_ARGUMENT, "%s: index %lld is not in 1 .. %lld (indices and class labels count from 1)", name,
+                 (long long)at[i], (long long)size);
 }
 
-/* Indices that are known already are checked where the user wrote them, not when the graph runs. */
-static void check_known_indices(const char *name, node *index, int64_t size) {
+/* Indices that are known already, be it in another shape, are checked where the user wrote them, not when the graph
+ * runs. */
+static void check_known_indices(const char *name, const node *index, int64_t size) {
+    while (!node_has_value(index) && op_is(index, "reshape")) index = index->inputs[0];
     if (!node_has_value(index) || !array_is_contiguous(&index->value)) return;
     operand known = {.data = array_data(&index->value), .type = INT64, .shape = index->shape};
     check_indices(name, &known, size);
