@@ -21,16 +21,22 @@ static blasint leading(matrix a) {
     return (blasint)(stride > 0 ? stride : 1);
 }
 
+void kernel_matmul_piece(dtype type, int64_t m, int64_t n, int64_t k, matrix x, matrix y, char *out, int64_t row_stride,
+                         bool add) {
+    CBLAS_TRANSPOSE flip_x = x.column_stride == 1 ? CblasNoTrans : CblasTrans;
+    CBLAS_TRANSPOSE flip_y = y.column_stride == 1 ? CblasNoTrans : CblasTrans;
+    if (type == FLOAT32)
+        cblas_sgemm(CblasRowMajor, flip_x, flip_y, (blasint)m, (blasint)n, (blasint)k, 1, (const float *)x.data,
+                    leading(x), (const float *)y.data, leading(y), add, (float *)out, (blasint)row_stride);
+    else
+        cblas_dgemm(CblasRowMajor, flip_x, flip_y, (blasint)m, (blasint)n, (blasint)k, 1, (const double *)x.data,
+                    leading(x), (const double *)y.data, leading(y), add, (double *)out, (blasint)row_stride);
+}
+
 /* The product of a band of x's rows, or of y's columns where those are more. */
 static void multiply(const product *p, int64_t m, int64_t n, char *out, const char *x, const char *y) {
-    CBLAS_TRANSPOSE flip_x = p->x.column_stride == 1 ? CblasNoTrans : CblasTrans;
-    CBLAS_TRANSPOSE flip_y = p->y.column_stride == 1 ? CblasNoTrans : CblasTrans;
-    if (p->type == FLOAT32)
-        cblas_sgemm(CblasRowMajor, flip_x, flip_y, (blasint)m, (blasint)n, (blasint)p->k, 1, (const float *)x,
-                    leading(p->x), (const float *)y, leading(p->y), 0, (float *)out, (blasint)p->n);
-    else
-        cblas_dgemm(CblasRowMajor, flip_x, flip_y, (blasint)m, (blasint)n, (blasint)p->k, 1, (const double *)x,
-                    leading(p->x), (const double *)y, leading(p->y), 0, (double *)out, (blasint)p->n);
+    matrix x_band = {x, p->x.row_stride, p->x.column_stride}, y_band = {y, p->y.row_stride, p->y.column_stride};
+    kernel_matmul_piece(p->type, m, n, p->k, x_band, y_band, out, p->n, false);
 }
 
 static void multiply_task(void *context, int64_t chunk) {

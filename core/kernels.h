@@ -29,6 +29,9 @@ typedef struct {
     int64_t row_stride, column_stride;
 } matrix;
 void kernel_matmul(dtype type, int64_t m, int64_t n, int64_t k, char *out, matrix x, matrix y);
+/* The same on the calling thread alone, into rows of out row_stride elements apart; with `add` it is added to them. */
+void kernel_matmul_piece(dtype type, int64_t m, int64_t n, int64_t k, matrix x, matrix y, char *out, int64_t row_stride,
+                         bool add);
 void kernel_matmul_start(void); /* once, before the first product: OpenBLAS keeps to one thread */
 const char *kernel_matmul_name(void); /* the processor that OpenBLAS chose its kernels for */
 

@@ -12,7 +12,7 @@ typedef enum {
     KERNEL       /* runs a kernel of its own */
 } operator_kind;
 
-enum { MAX_ARGUMENTS = 6 };
+enum { MAX_ARGUMENTS = 8 };
 
 /* One argument of a call from outside, as the signature asks for it. */
 typedef struct {
@@ -57,6 +57,9 @@ struct operator {
     bool (*view)(const node *y, const operand *in, operand *out);
     /* KERNEL: computes `out`, which is contiguous, from the inputs. */
     void (*run)(const node *y, const operand *inputs, const operand *out);
+    /* KERNEL: bytes of memory to work in, which run finds as one more input; NULL for none. y has no inputs then, in
+     * holds their shapes. */
+    size_t (*scratch)(const node *y, const shape *in);
     /* ELEMENTWISE: by dtype; NULL where the dtype has none. */
     elementwise_kernel *kernels[DTYPE_COUNT];
     const operator *next; /* in the table */

@@ -42,6 +42,18 @@ node *op_sum_to(node *x, shape s);                  /* expand's adjoint */
 
 node *op_matmul(node *x, node *y); /* (..., m, k) x (..., k, n); a vector is a row on the left, a column right */
 
+/* Convolutions of images x (n, channels, height, width) with w (filters, channels / groups, kernel height, kernel width);
+ * size and kernel are (height, width).
+ * window [7]: stride, padding and dilation, each for (height, width), then groups. */
+node *op_conv2d(node *x, node *w, const int64_t *window);
+node *op_conv2d_input(node *g, node *w, const int64_t *size, const int64_t *window);   /* the adjoint in x, of this size */
+node *op_conv2d_weight(node *x, node *g, const int64_t *kernel, const int64_t *window); /* the adjoint in w */
+
+/* Maxima over windows of images x (n, channels, height, width). window [8]: kernel, stride, padding and dilation. */
+node *op_max_pool2d(node *x, const int64_t *window);
+node *op_max_pool2d_pick(node *x, node *v, const int64_t *window); /* v where x is largest in its window */
+node *op_max_pool2d_put(node *x, node *g, const int64_t *window);  /* its adjoint in v: zeros but there */
+
 /* Indices count from 1. */
 node *op_index_select(node *x, int axis, node *index); /* index (k): whole slices of x */
 node *op_index_add(node *x, int axis, node *index, int64_t size); /* its adjoint: slices added up by index */

@@ -28,8 +28,8 @@ static plan_graph *graph_new(int nodes, int edges, int outputs) {
     plan_graph *g = memory_allocate(sizeof *g, what);
     memset(g, 0, sizeof *g);
     scope_add(g, graph_release);
-    /* every edge and every output may ask for a copy, which is an item with one input */
-    g->item_capacity = nodes + edges + outputs;
+    /* every edge and every output may ask for a copy, which is an item with one input, every node for scratch */
+    g->item_capacity = 2 * nodes + edges + outputs;
     g->input_capacity = edges + g->item_capacity;
     g->output_count = outputs;
     size_t items = (size_t)g->item_capacity;
@@ -46,7 +46,7 @@ static plan_graph *graph_new(int nodes, int edges, int outputs) {
 static item *item_add(plan_graph *g, const operator *op, dtype type, shape s) {
     item *i = &g->items[g->item_count++];
     *i = (item){.op = op, .type = type, .shape = s, .input_begin = g->input_count, .unit = -1, .leaf = -1, .copy = -1,
-                .root = g->item_count - 1, .storage = -1};
+                .scratch = -1, .root = g->item_count - 1, .storage = -1};
     i->look.type = type;
     i->look.shape = s;
     shape_strides(s, i->look.strides);
@@ -174,6 +174,16 @@ static int copy_of(plan_graph *g, int source) {
     return g->items[source].copy = number_of(g, copy);
 }
 
+/* Memory for a kernel to work in: an item that nobody computes. */
+static const operator scratch_operator = {.name = "scratch", .kind = KERNEL};
+
+static void add_scratch(plan_graph *g, item *i) {
+    shape in[MAX_ARGUMENTS];
+    for (int input = 0; input < i->input_count; input++) in[input] = item_input(g, i, input)->shape;
+    size_t bytes = i->op->scratch(i->call, in);
+    if (bytes > 0) i->scratch = number_of(g, item_add(g, &scratch_operator, UINT8, (shape){1, {(int64_t)bytes}}));
+}
+
 static void lay_out_view(plan_graph *g, item *i) {
     const item *in = item_input(g, i, 0);
     if (i->op->view(i->call, &in->look, &i->look)) {
@@ -192,7 +202,9 @@ static void lay_out(plan_graph *g) {
         item *i = &g->items[k];
         if (!i->live || i->op == NULL) continue;
         if (i->op->kind == VIEW) lay_out_view(g, i);
-        if (i->op->kind != KERNEL || i->op->accepts == NULL) continue;
+        if (i->op->kind != KERNEL) continue;
+        if (i->op->scratch != NULL) add_scratch(g, i);
+        if (i->op->accepts == NULL) continue;
         for (int input = 0; input < i->input_count; input++)
             if (!i->op->accepts(&item_input(g, i, input)->look))
                 g->inputs[i->input_begin + input] = copy_of(g, g->inputs[i->input_begin + input]);

@@ -68,6 +68,7 @@ typedef struct {
     int root;                 /* the item in whose memory it lies */
     int leaf;                 /* number of the leaf, or -1 */
     int copy;                 /* a contiguous copy made for kernels that want one, or -1 */
+    int scratch;              /* the item that stands for the memory its kernel works in, or -1 */
     operand look;             /* the layout, with offsets relative to the root */
     int storage;              /* of a root, once placed */
     int64_t storage_offset;   /* of a root, in elements: it may be a part of a concat's result */

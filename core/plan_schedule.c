@@ -53,6 +53,7 @@ static void find_stored(plan_graph *g) {
         for (int m = 0; m < u->member_count; m++) {
             const item *i = &g->items[g->members[u->member_begin + m]];
             if (!u->fused) g->items[i->root].stored = true;
+            if (i->scratch >= 0) g->items[i->scratch].stored = true;
             for (int k = 0; k < i->input_count; k++) {
                 const item *in = item_input(g, i, k);
                 bool within = in->unit == i->unit; /* a step of the same pass */
@@ -116,6 +117,7 @@ static void find_lifetimes(const plan_graph *g, lifetime *lives) {
         for (int m = 0; m < u->member_count; m++) {
             const item *i = &g->items[g->members[u->member_begin + m]];
             extend(&lives[final_home(g, &g->items[i->root], &offset) - g->items], at);
+            if (i->scratch >= 0) extend(&lives[i->scratch], at);
             for (int k = 0; k < i->input_count; k++)
                 extend(&lives[final_home(g, &g->items[item_input(g, i, k)->root], &offset) - g->items], at);
         }
@@ -218,6 +220,7 @@ static void write_kernel(const plan_graph *g, plan *p, const unit *u) {
     instruction *now = &p->instructions[p->instruction_count++];
     *now = (instruction){.call = i->call, .run = i->run, .operand_begin = p->operand_count};
     for (int k = 0; k < i->input_count; k++) operand_add(g, p, item_input(g, i, k));
+    if (i->scratch >= 0) operand_add(g, p, &g->items[i->scratch]);
     operand_add(g, p, i);
     now->operand_count = p->operand_count - now->operand_begin;
 }
@@ -344,7 +347,7 @@ static plan *plan_new(const plan_graph *g) {
 static void plan_allocate(const plan_graph *g, plan *p) {
     static const char *what = "a plan";
     size_t items = (size_t)g->item_count, outputs = (size_t)g->output_count, operands = 0;
-    for (int k = 0; k < g->item_count; k++) operands += (size_t)g->items[k].input_count + 1;
+    for (int k = 0; k < g->item_count; k++) operands += (size_t)g->items[k].input_count + 2;
     p->capacity_items = items;
     p->capacity_operands = operands;
     p->capacity_outputs = outputs;

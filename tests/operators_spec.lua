@@ -236,7 +236,7 @@ end
 
 local function check_sample(row, sample, dtype, random)
   local inputs = sample_inputs(sample, dtype, random)
-  local environment = { total = support.total, uniform = support.uniform, normal = support.normal, math = math }
+  local environment = setmetatable({ math = math }, { __index = support })
   for name, tensor in pairs(inputs) do environment[name] = support.accessor(tensor) end
   local element = evaluate(("function(%s) return %s end"):format(sample.indices, sample.element), environment)
   local result, expected = run_call(sample, inputs), {}

@@ -90,14 +90,59 @@ end
 --- make(list, shape, dtype): a tensor from a flat list
 function support.make(list, shape, dtype) return plumb.tensor(list, { dtype = dtype or "float64" }):reshape(shape) end
 
---- accessor(t) -> f(i, j, ...): the element there
+--- accessor(t) -> f(i, j, ...): the element there, nil outside of t
 function support.accessor(t)
   local list = t:tolist()
   return function(...)
     local value = list
-    for k = 1, select("#", ...) do value = value[select(k, ...)] end
+    for k = 1, select("#", ...) do value = value and value[select(k, ...)] end
     return value
   end
+end
+
+-- Naive convolutions, element by element, of accessors x (n, groups * C, height, width), w (groups * F, C, k1, k2) and
+-- g (n, groups * F, r1, r2); o = {C =, F =, k =, s = stride, p = padding, d = dilation, n =, r =}.
+local function window(o, axis) return (o.s or { 1, 1 })[axis], (o.p or { 0, 0 })[axis], (o.d or { 1, 1 })[axis] end
+
+local function seen(o, axis, place, tap) -- where place i of the result looks through tap p
+  local stride, padding, dilation = window(o, axis)
+  return (place - 1) * stride + (tap - 1) * dilation - padding + 1
+end
+
+local function seeing(o, axis, at, tap) -- the place that looks there through this tap, if there is one
+  local stride, padding, dilation = window(o, axis)
+  local distance = at - 1 + padding - (tap - 1) * dilation
+  return distance % stride == 0 and distance // stride + 1 or 0
+end
+
+function support.conv(x, w, o, s, f, i, j)
+  local first = (f - 1) // o.F * o.C
+  return support.total(o.C, function(c) return support.total(o.k[1], function(p) return support.total(o.k[2], function(q)
+    return w(f, c, p, q) * (x(s, first + c, seen(o, 1, i, p), seen(o, 2, j, q)) or 0)
+  end) end) end)
+end
+
+function support.conv_input(g, w, o, s, c, a, b)
+  local first = (c - 1) // o.C * o.F
+  return support.total(o.F, function(f) return support.total(o.k[1], function(p) return support.total(o.k[2], function(q)
+    return w(first + f, (c - 1) % o.C + 1, p, q) * (g(s, first + f, seeing(o, 1, a, p), seeing(o, 2, b, q)) or 0)
+  end) end) end)
+end
+
+function support.conv_weight(x, g, o, f, c, p, q)
+  local first = (f - 1) // o.F * o.C
+  return support.total(o.n, function(s) return support.total(o.r[1], function(i) return support.total(o.r[2], function(j)
+    return g(s, f, i, j) * (x(s, first + c, seen(o, 1, i, p), seen(o, 2, j, q)) or 0)
+  end) end) end)
+end
+
+--- The largest element of image s, channel c in some rows and columns, those outside left out.
+function support.largest(x, s, c, rows, columns)
+  local most = -math.huge
+  for _, i in ipairs(rows) do
+    for _, j in ipairs(columns) do most = math.max(most, x(s, c, i, j) or -math.huge) end
+  end
+  return most
 end
 
 --- each_index(shape, f): f(i, j, ...) for every place, row by row

@@ -1,0 +1,201 @@
+/* Convolutions with stride 1 are computed directly (kernel_conv.inc, expanded for each type), others by products with
+ * pieces of columns (kernel_columns.c). Work is cut by samples, so that every sample's planes stay in a core's cache. */
+#include "kernel_conv.h"
+
+#include <string.h>
+
+#include "kernel_columns.h"
+#include "pool.h"
+
+#ifdef __AVX512F__
+enum { VECTOR_BYTES = 64, FILTERS = 8, VECTORS = 3, ROWS = 4, COLUMNS = 6 }; /* 32 registers */
+#else
+enum { VECTOR_BYTES = 32, FILTERS = 4, VECTORS = 3, ROWS = 3, COLUMNS = 3 }; /* 16 */
+#endif
+enum { SLACK = 3 * VECTOR_BYTES, MAX_CHUNKS = 32, SAMPLES_PER_CHUNK = 8, LINE = 1536 };
+
+static int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+static int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
+static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
+/* Padded images (height, width) as one line: see kernel_conv.inc. Counted in elements. */
+typedef struct {
+    int64_t height, width, taps;
+    int64_t row, rows;        /* between rows, and rows between images */
+    int64_t origin;           /* where an image's first element lies */
+    int64_t images, length;   /* images in the line, and what a result has to cover */
+    int64_t plane, line;      /* between the lines of two channels, and of two results */
+    const int64_t *offsets;   /* [taps] the taps' shifts */
+} frame;
+
+/* One of: y = x correlated with the packed weights; or the sums of products of x and y, by tap. */
+typedef struct {
+    dtype type;
+    int64_t groups, channels, filters, result[2];
+    int64_t items, chunks;    /* samples, or samples times groups, in this many chunks */
+    int64_t room;             /* bytes of scratch for a chunk */
+    frame frame;
+    const char *x, *packed;
+    char *y, *rooms, *sums;
+} correlation;
+
+#define T float
+#define TYPED(name) name##_float32
+#include "kernel_conv.inc"
+#undef T
+#undef TYPED
+#define T double
+#define TYPED(name) name##_float64
+#include "kernel_conv.inc"
+#undef T
+#undef TYPED
+
+static frame frame_of(const convolution *c, int64_t images, int64_t *offsets) {
+    frame f = {.height = c->size[0], .width = c->size[1], .taps = c->kernel[0] * c->kernel[1], .images = images};
+    f.row = larger(f.width + c->padding[1], c->result[1]);
+    f.rows = larger(f.height + c->padding[0], c->result[0]);
+    f.origin = c->padding[0] * f.row + c->padding[1];
+    f.length = images > 1 ? images * f.rows * f.row : (c->result[0] - 1) * f.row + c->result[1];
+    f.line = round_up(f.length, VECTOR_BYTES) + VECTOR_BYTES;
+    int64_t last_shift = (c->kernel[0] - 1) * c->dilation[0] * f.row + (c->kernel[1] - 1) * c->dilation[1];
+    int64_t end = f.origin + ((images - 1) * f.rows + f.height) * f.row;
+    f.plane = round_up(larger(f.length + last_shift, end), VECTOR_BYTES) + VECTOR_BYTES;
+    for (int64_t tap = 0; offsets != NULL && tap < f.taps; tap++)
+        offsets[tap] = tap / c->kernel[1] * c->dilation[0] * f.row + tap % c->kernel[1] * c->dilation[1];
+    f.offsets = offsets;
+    return f;
+}
+
+/* The convolution of g that is c's adjoint in x, its weights turned round. */
+static convolution adjoint_of(const convolution *c) {
+    convolution a = *c;
+    a.channels = c->filters;
+    a.filters = c->channels;
+    for (int i = 0; i < 2; i++) {
+        a.size[i] = c->result[i];
+        a.result[i] = c->size[i];
+        a.padding[i] = c->dilation[i] * (c->kernel[i] - 1) - c->padding[i];
+    }
+    return a;
+}
+
+static bool is_direct(const convolution *c) { return c->stride[0] == 1 && c->stride[1] == 1; }
+static bool has_direct_adjoint(const convolution *c) {
+    convolution a = adjoint_of(c);
+    return is_direct(c) && a.padding[0] >= 0 && a.padding[1] >= 0;
+}
+
+/* --- scratch: offsets, packed weights or partial sums, then a room for each chunk ------------------------------------ */
+
+static size_t packed_bytes(dtype type, const convolution *c) {
+    return (size_t)(c->groups * round_up(c->filters, FILTERS) * c->channels * c->kernel[0] * c->kernel[1]) * dtype_bytes(type);
+}
+static size_t weight_bytes(dtype type, const convolution *c) {
+    return (size_t)(c->groups * c->filters * c->channels * c->kernel[0] * c->kernel[1]) * dtype_bytes(type);
+}
+
+static correlation correlation_of(dtype type, const convolution *c, char *scratch) {
+    correlation k = {.type = type, .groups = c->groups, .channels = c->channels, .filters = c->filters,
+                     .result = {c->result[0], c->result[1]}, .items = c->samples * c->groups};
+    k.frame = frame_of(c, 1, (int64_t *)(void *)scratch);
+    k.chunks = smaller(k.items, MAX_CHUNKS);
+    k.room = round_up((k.channels * k.frame.plane + SLACK + FILTERS * k.frame.line) * (int64_t)dtype_bytes(type), 64);
+    k.packed = scratch + round_up(k.frame.taps * 8, 64);
+    k.rooms = scratch + round_up(k.frame.taps * 8, 64) + round_up((int64_t)packed_bytes(type, c), 64);
+    return k;
+}
+
+static correlation weight_sums_of(dtype type, const convolution *c, char *scratch) {
+    correlation k = {.type = type, .groups = c->groups, .channels = c->channels, .filters = c->filters,
+                     .result = {c->result[0], c->result[1]}, .items = c->samples};
+    k.chunks = smaller(larger(c->samples / SAMPLES_PER_CHUNK, 1), MAX_CHUNKS);
+    frame one = frame_of(c, 1, NULL);
+    int64_t images = smaller(larger(LINE / (one.rows * one.row), 1), (c->samples + k.chunks - 1) / k.chunks);
+    k.frame = frame_of(c, larger(images, 2), (int64_t *)(void *)scratch);
+    int64_t g_plane = round_up(k.frame.rows * k.frame.row * k.frame.images, VECTOR_BYTES) + VECTOR_BYTES;
+    k.room = round_up((k.channels * k.frame.plane + SLACK + k.filters * g_plane) * (int64_t)dtype_bytes(type), 64);
+    k.sums = scratch + round_up(k.frame.taps * 8, 64);
+    k.rooms = k.sums + k.chunks * round_up((int64_t)weight_bytes(type, c), 64);
+    return k;
+}
+
+size_t kernel_conv_scratch(dtype type, const convolution *c) {
+    convolution adjoint = adjoint_of(c);
+    correlation forward = correlation_of(type, c, NULL), backward = correlation_of(type, &adjoint, NULL);
+    correlation weights = weight_sums_of(type, c, NULL);
+    int64_t most = is_direct(c) ? 0 : (int64_t)kernel_columns_scratch(type, c);
+    if (is_direct(c)) most = larger(forward.rooms - (char *)NULL + forward.chunks * forward.room,
+                                    weights.rooms - (char *)NULL + weights.chunks * weights.room);
+    if (has_direct_adjoint(c)) most = larger(most, backward.rooms - (char *)NULL + backward.chunks * backward.room);
+    else most = larger(most, (int64_t)kernel_columns_scratch(type, c));
+    return (size_t)most;
+}
+
+/* --- the three ------------------------------------------------------------------------------------------------------- */
+
+static void correlate_task(void *context, int64_t chunk) {
+    const correlation *k = context;
+    int64_t begin = pool_begin(k->items, k->chunks, chunk), end = pool_begin(k->items, k->chunks, chunk + 1);
+    char *room = k->rooms + chunk * k->room;
+    if (k->type == FLOAT32) correlate_samples_float32(k, begin, end, room);
+    else correlate_samples_float64(k, begin, end, room);
+}
+
+static void correlate(correlation *k, char *y, const char *x) {
+    k->x = x;
+    k->y = y;
+    pool_run(k->chunks, correlate_task, k);
+}
+
+/* w is (groups, filters, channels, taps); for the adjoint the roles of filters and channels change. */
+static void pack(const correlation *k, const char *w, bool adjoint) {
+    int64_t taps = k->frame.taps, group = k->filters * k->channels * taps;
+    int64_t filter = adjoint ? taps : k->channels * taps, channel = adjoint ? k->filters * taps : taps;
+    if (k->type == FLOAT32)
+        pack_weights_float32(k, (const float *)(const void *)w, group, filter, channel, adjoint, (float *)(void *)k->packed);
+    else pack_weights_float64(k, (const double *)(const void *)w, group, filter, channel, adjoint, (double *)(void *)k->packed);
+}
+
+void kernel_conv(dtype type, const convolution *c, char *y, const char *x, const char *w, char *scratch) {
+    if (!is_direct(c)) {
+        kernel_columns(type, c, y, x, w, scratch);
+        return;
+    }
+    correlation k = correlation_of(type, c, scratch);
+    pack(&k, w, false);
+    correlate(&k, y, x);
+}
+
+void kernel_conv_input(dtype type, const convolution *c, char *x, const char *g, const char *w, char *scratch) {
+    if (!has_direct_adjoint(c)) {
+        kernel_columns_input(type, c, x, g, w, scratch);
+        return;
+    }
+    convolution adjoint = adjoint_of(c);
+    correlation k = correlation_of(type, &adjoint, scratch);
+    pack(&k, w, true);
+    correlate(&k, x, g);
+}
+
+static void weight_task(void *context, int64_t chunk) {
+    const correlation *k = context;
+    int64_t begin = pool_begin(k->items, k->chunks, chunk), end = pool_begin(k->items, k->chunks, chunk + 1);
+    char *room = k->rooms + chunk * k->room;
+    int64_t count = k->groups * k->filters * k->channels * k->frame.taps;
+    char *sums = k->sums + chunk * round_up(count * (int64_t)dtype_bytes(k->type), 64);
+    if (k->type == FLOAT32) weight_chunk_float32(k, begin, end, room, (float *)(void *)sums);
+    else weight_chunk_float64(k, begin, end, room, (double *)(void *)sums);
+}
+
+void kernel_conv_weight(dtype type, const convolution *c, char *w, const char *x, const char *g, char *scratch) {
+    int64_t count = (int64_t)(weight_bytes(type, c) / dtype_bytes(type));
+    if (!is_direct(c)) {
+        kernel_columns_weight(type, c, w, x, g, scratch);
+        return;
+    }
+    correlation k = weight_sums_of(type, c, scratch);
+    k.x = x;
+    k.y = (char *)g;
+    pool_run(k.chunks, weight_task, &k);
+    kernel_columns_add(type, count, k.chunks, round_up((int64_t)weight_bytes(type, c), 64), w, k.sums);
+}
