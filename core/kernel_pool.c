@@ -21,12 +21,21 @@ static bool is_pairs(const pooling *p) {
     return true;
 }
 
+#ifdef __AVX512F__
+enum { VECTOR_BYTES = 64 };
+#else
+enum { VECTOR_BYTES = 32 };
+#endif
+
 #define T float
+#define INTEGER int32_t
 #define TYPED(name) name##_float32
 #include "kernel_pool.inc"
 #undef T
+#undef INTEGER
 #undef TYPED
 #define T double
+#define INTEGER int64_t
 #define TYPED(name) name##_float64
 #include "kernel_pool.inc"
 #undef T
