@@ -12,7 +12,7 @@ enum { VECTOR_BYTES = 64, FILTERS = 8, VECTORS = 3, ROWS = 4, COLUMNS = 6 }; /* 
 #else
 enum { VECTOR_BYTES = 32, FILTERS = 4, VECTORS = 3, ROWS = 3, COLUMNS = 3 }; /* 16 */
 #endif
-enum { SLACK = 3 * VECTOR_BYTES, MAX_CHUNKS = 32, SAMPLES_PER_CHUNK = 8, LINE = 1536 };
+enum { SLACK = 3 * VECTOR_BYTES, MAX_CHUNKS = 32, SAMPLES_PER_CHUNK = 8, LINE = 1024 };
 
 static int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 static int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
@@ -40,11 +40,14 @@ typedef struct {
 } correlation;
 
 #define T float
+#define INTEGER int32_t
 #define TYPED(name) name##_float32
 #include "kernel_conv.inc"
 #undef T
+#undef INTEGER
 #undef TYPED
 #define T double
+#define INTEGER int64_t
 #define TYPED(name) name##_float64
 #include "kernel_conv.inc"
 #undef T
