@@ -3,6 +3,7 @@
 local plot = require "plumb.plot"
 local process = require("plumb.core").process
 local folders = require "folders"
+local kinds = require "figures"
 local write = folders.write
 
 local ROOT = debug.getinfo(1, "S").source:match("^@(.*)tests/[^/]*$") or "./"
@@ -28,12 +29,6 @@ end
 local function has_program(name)
   local result = process.run{ name, "--version" }
   return result ~= nil and result.code == 0
-end
-
-local function wave(count, phase)
-  local list = {}
-  for i = 1, count do list[i] = 1.5 + math.sin(i / count * 20 + (phase or 0)) end
-  return list
 end
 
 -- Every element that opens also closes, and nothing but text lies outside of tags.
@@ -62,34 +57,6 @@ describe("plot", function()
   after_each(function()
     run{ "rm", "-rf", folder }
   end)
-
-  local function kinds()
-    local band = { wave(60, 0.2), wave(60, -0.2) }
-    local lines = plot.lines({ train = wave(60), test = wave(60, 1) }, { title = "loss", xlabel = "epoch", logy = true })
-    local scatter = plot.scatter({ { name = "a", x = wave(300), y = wave(300, 2) }, { y = { 1, 2, 3 } } }, { ylabel = "y" })
-    return {
-      lines = lines,
-      scatter = scatter,
-      band = plot.lines({ { name = "median", y = wave(60), band = band } }, { legend = "inside" }),
-      two_axes = plot.lines({ { name = "l", y = wave(9) }, { name = "r", y = wave(9, 3), axis = 2 } }, { y2label = "right" }),
-      styles = plot.lines{ { y = wave(9), style = "steps" }, { y = wave(9, 1), style = "linespoints", color = "#112233" },
-        { y = wave(9, 2), style = "points", size = 2 }, { y = wave(9, 3), dash = 4, width = 3, color = 7 } },
-      legend_right = plot.lines({ a = wave(5), b = wave(5) }, { legend = "right" }),
-      legend_below = plot.lines({ a = wave(5), b = wave(5) }, { legend = "below" }),
-      legend_none = plot.lines({ a = wave(5), b = wave(5) }, { legend = "none" }),
-      single = plot.lines({ 3 }),
-      gaps = plot.lines({ 1, 0 / 0, 2, 3, math.huge, 4 }),
-      log_log = plot.lines({ 1e-30, 1, 1e30 }, { logx = true, logy = true }),
-      narrow = plot.lines({ 1e9 + 1, 1e9 + 2, 1e9 + 3 }),
-      empty = plot.lines({ name = "gone", y = { 0 / 0, -1 } }, { logy = true }),
-      many = plot.lines((function()
-        local all = {}
-        for i = 1, 40 do all[i] = { name = "run " .. i, y = wave(30, i) } end
-        return all
-      end)()),
-      panels = plot.figure{ title = "both", panels = { lines, scatter, lines }, columns = 2 },
-    }
-  end
 
   it("draws every kind as svg, png, pdf and text", function()
     for name, figure in pairs(kinds()) do
@@ -201,13 +168,13 @@ describe("plot", function()
   end)
 
   it("says what is wrong with bad input, and where", function()
-    local column = setmetatable({}, { __index = { tolist = function() return { { 1 }, { 2 } } end } })
+    local column = setmetatable({}, { __index = { tolist = function() return { { 1, 2 }, { 2, 3 } } end } })
     local cases = {
       { function() plot.lines(column) end, "nested" },
       { function() plot.lines({ a = { 1, "x" } }) end, "series 'a'.y[2] is a string", },
       { function() plot.lines("abc") end, "not a string" },
       { function() plot.lines(nil) end, "not a nil" },
-      { function() plot.lines({ 1, 2 }, { titel = "x" }) end, "unknown option 'titel' (known: height, legend" },
+      { function() plot.lines({ 1, 2 }, { titel = "x" }) end, "unknown option 'titel' (known: colorbar, colors, height" },
       { function() plot.lines({ 1, 2 }, { title = {} }) end, "option title must be a text" },
       { function() plot.lines({ 1, 2 }, { xrange = { 2, 1 } }) end, "must rise" },
       { function() plot.lines({ 1, 2 }, { yrange = { 0, 1 }, logy = true }) end, "above 0" },

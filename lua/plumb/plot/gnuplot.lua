@@ -32,6 +32,12 @@ local function clean(said)
   return (said:gsub("[^\n\t -\x7E\x80-\xFF]", "?"):gsub("\n%s*\n", "\n"):gsub("^%s*\n", ""):gsub("%s+$", ""))
 end
 
+-- Remarks that tell a user nothing: it guesses the width of texts, and empty cells are meant to be empty.
+local function without_known(said)
+  return (said:gsub("[^\n]*difficulty fitting plot titles[^\n]*", "")
+    :gsub("[^\n]*matrix contains missing or undefined values[^\n]*", ""))
+end
+
 local function trouble(result, kind, timeout)
   local said = clean(result.stderr)
   said = said ~= "" and ":\n" .. said or ""
@@ -62,7 +68,7 @@ function gnuplot.draw(script, kind, options)
   was_stuck = was_stuck or result.timed_out
   message = trouble(result, kind, timeout)
   if message then return nil, message end
-  local said = clean(result.stderr:gsub("[^\n]*difficulty fitting plot titles[^\n]*", "")) -- it guesses widths; ours are right
+  local said = clean(without_known(result.stderr))
   if said ~= "" then gnuplot.warn(said, "gnuplot says: " .. said) end
   return result.stdout
 end

@@ -1,51 +1,54 @@
---- Figures: plot.lines, plot.scatter, plot.figure, and ways to save and show them.
+--- Figures: plot.lines, plot.scatter, plot.heatmap, plot.images, plot.figure, and ways to save and show them.
 --
 -- A figure is a value: making one computes and copies everything it needs, and drawing happens in save and show. Nothing
 -- here is global, so figures can be made anywhere and in any order.
 
+local report = require "plumb.report"
+local options_of = require "plumb.plot.options"
 local series = require "plumb.plot.series"
 local panel = require "plumb.plot.panel"
-local script = require "plumb.plot.script"
-local gnuplot = require "plumb.plot.gnuplot"
-local text = require "plumb.plot.text"
-local process = require("plumb.core").process
+local grid = require "plumb.plot.grid"
+local look = require "plumb.plot.look"
+local figures = require "plumb.plot.figure"
 
 local plot = {}
 
-local fail = series.fail
+local fail = report.fail
 
-local Figure = {}
-Figure.__index = Figure
-Figure.__name = "plumb.figure"
+-- ---- curves and points -----------------------------------------------------------------------------------------
 
-local DEFAULT_SIZE = { width = 800, height = 480 }
-local PANEL_SIZE = { width = 560, height = 420 }
+local CURVE_OPTIONS = options_of.table {
+  y2label = "text", logx = "flag", logy = "flag", logy2 = "flag", xrange = "range", yrange = "range", y2range = "range",
+  legend = { "best", "right", "below", "inside", "none" }, x = "any",
+  zlabel = "text", zrange = "range", colors = look.MAP_NAMES, colorbar = "flag",
+}
 
-local function make_single(value, options, who, style)
-  local checked_options = panel.check_options(options, who)
-  local checked = series.check(value, who, { style = style, x = checked_options.x })
-  checked_options.x = nil
-  return setmetatable({
-    panels = { panel.make(checked, checked_options) }, columns = 1,
-    width = checked_options.width or DEFAULT_SIZE.width, height = checked_options.height or DEFAULT_SIZE.height,
-  }, Figure)
+local function make_curves(value, given, who, style)
+  local options = options_of.check(given, who, CURVE_OPTIONS)
+  local checked = series.check(value, who, { style = style, x = options.x })
+  options.x = nil
+  return figures.single(panel.make(checked, options))
 end
 
 --- plot.lines(series, options): a figure of curves.
---- series: a list of numbers or a tensor; or a table of named ones, {train = ..., test = ...}, drawn in the order of their
---- names; or a list of {y =, x = 1..n, name =, band = {lower, upper}, axis = 1 (left) or 2 (right), style = "lines",
---- "points", "linespoints" or "steps", color = palette index or "#rrggbb", dash = index, width =, size =}.
+--- series: a list of numbers or a tensor; a run of plumb.fit (its losses); or a table of named ones, {train = ..., test =
+--- ...}, drawn in the order of their names; or a list of {y =, x = 1..n, name =, band = {lower, upper} (drawn as an area),
+--- axis = 1 (left) or 2 (right), style = "lines", "points", "linespoints" or "steps", color = palette index, "#rrggbb" or a
+--- number for each point (shown by a colour map), dash = index, width =, marker = index, "disc", "square", "triangle",
+--- "diamond", "circle", "box", "delta", "rhomb", "cross", "plus" or "star", size = number or one for each point, labels = {[i] =
+--- text at point i}, group = a text or number for each point: each group becomes a series with its own colour and marker}.
 --- options: title, xlabel, ylabel, y2label, logx, logy, logy2, xrange = {from, to}, yrange, y2range, x (shared by all
---- series), legend = "best", "right", "below", "inside" (a free corner, else outside) or "none", width and height in pixels.
---- Values that are not finite, or not positive on a log axis, are gaps; figure.notes tells how many.
+--- series), legend = "best", "right", "below", "inside" (a free corner, else outside) or "none", width and height in pixels;
+--- for points coloured by numbers zlabel, zrange, colorbar = true and colors = "sequential", "diverging" or "gray".
+--- Values that are not finite, or not positive on a log axis, are gaps; figure:notes() tells how many.
 function plot.lines(value, options)
-  return make_single(value, options, "plot.lines", "lines")
+  return make_curves(value, options, "plot.lines", "lines")
 end
 
 --- plot.scatter(series, options): a figure of points; arguments as for plot.lines. At most 10,000 points of a series are
 --- drawn, evenly chosen.
 function plot.scatter(value, options)
-  return make_single(value, options, "plot.scatter", "points")
+  return make_curves(value, options, "plot.scatter", "points")
 end
 
 local function quantile(sorted, share)
@@ -76,192 +79,60 @@ function plot.binned(spec, bins)
   return made
 end
 
-local FIGURE_OPTIONS = { title = "text", width = "pixels", height = "pixels" }
-local DRAW_OPTIONS = { timeout = "seconds", gnuplot = "text" }
+-- ---- matrices and images ---------------------------------------------------------------------------------------
 
-local function title_of(figure)
-  local titles = {}
-  for _, made in ipairs(figure.panels) do titles[#titles + 1] = made.options.title end
-  local title = figure.title or (#titles > 0 and table.concat(titles, " | ")) or "untitled"
-  return (text.clean(title):gsub("\n", " "))
+local HEATMAP_OPTIONS = options_of.table {
+  row_labels = "texts", column_labels = "texts", numbers = "any", logz = "flag", zrange = "range", zlabel = "text",
+  colors = look.MAP_NAMES, colorbar = "flag",
+}
+local IMAGE_OPTIONS = options_of.table {
+  titles = "texts", columns = "count", zrange = "range", zlabel = "text", colors = look.MAP_NAMES, colorbar = "flag",
+}
+
+--- plot.heatmap(matrix, options): a matrix (tensor of two axes, or a list of lists) as coloured cells, row 1 at the top.
+--- options: title, xlabel, ylabel, row_labels and column_labels (lists of texts), numbers = true or a format such as "%.2f"
+--- (the values stand in the cells), logz (a log scale of colours), zrange = {from, to}, zlabel (at the bar of colours),
+--- colorbar = true, colors = "sequential" (viridis), "diverging" (centred on 0) or "gray", width and height in pixels.
+--- Cells that are not finite, or not positive with logz, stay empty; more than 512 rows or columns are shown as means.
+function plot.heatmap(matrix, options)
+  options = options_of.check(options, "plot.heatmap", HEATMAP_OPTIONS)
+  return figures.single(grid.heatmap(matrix, options, "plot.heatmap"), { width = 640, height = 540 })
 end
 
-local function is_figure(value) return getmetatable(value) == Figure end
+local function image_size(made)
+  local scale = math.max(1, math.min(math.max(12, 140 / made.width), 900 / made.columns, 700 / made.rows))
+  return { width = math.max(240, scale * made.columns // 1 + 60), height = math.max(200, scale * made.rows // 1 + 90) }
+end
+
+--- plot.images(images, options): images side by side in rows: a tensor (n, height, width) or (n, channels, height, width)
+--- with 1 channel or 3 (red, green, blue), or a list of such images. At most 100 are drawn.
+--- options: titles (a text for each image), columns (how many in a row), zrange = {black, white} (by default 0 to 1, 0 to 255
+--- where all values are whole numbers of that range, else least to largest), colors = "gray", "sequential" or "diverging"
+--- (centred on 0), colorbar = false, zlabel, title, xlabel, ylabel, width, height.
+function plot.images(images, options)
+  options = options_of.check(options, "plot.images", IMAGE_OPTIONS)
+  if options.colorbar == nil then options.colorbar = false end
+  local made = grid.images(images, options, "plot.images")
+  return figures.single(made, image_size(made))
+end
+
+--- plot.image(image, options): one image (height, width), (1, height, width) or (3, height, width); see plot.images.
+function plot.image(image, options)
+  options = options_of.check(options, "plot.image", IMAGE_OPTIONS)
+  if options.colorbar == nil then options.colorbar = false end
+  local made = grid.images({ image }, options, "plot.image")
+  return figures.single(made, image_size(made))
+end
+
+-- ---- figures ---------------------------------------------------------------------------------------------------
 
 --- plot.figure{panels = {figure, ...}, title =, columns =, width =, height =}: several panels in one figure, row by row.
-function plot.figure(settings)
-  if type(settings) ~= "table" then fail("plot.figure: expected {panels = {figure, ...}}, not a %s", type(settings)) end
-  local rest = {}
-  for name, value in pairs(settings) do
-    if name ~= "panels" and name ~= "columns" then rest[name] = value end
-  end
-  local options = panel.check_options(rest, "plot.figure", FIGURE_OPTIONS)
-  local given = settings.panels
-  if type(given) ~= "table" or #given == 0 then fail("plot.figure: panels must be a list of at least one figure") end
-  local panels = {}
-  for i, figure in ipairs(given) do
-    if not is_figure(figure) or #figure.panels ~= 1 then
-      fail("plot.figure: panels[%d] must be a figure of one panel, as made by plot.lines or plot.scatter", i)
-    end
-    panels[i] = figure.panels[1]
-  end
-  local columns = settings.columns or math.ceil(math.sqrt(#panels))
-  if math.type(columns) ~= "integer" or columns < 1 then fail("plot.figure: columns must be a whole number above 0") end
-  columns = math.min(columns, #panels)
-  local rows = (#panels + columns - 1) // columns
-  return setmetatable({
-    panels = panels, columns = columns, title = options.title,
-    width = options.width or columns * PANEL_SIZE.width,
-    height = options.height or rows * PANEL_SIZE.height + (options.title and 30 or 0),
-  }, Figure)
-end
-
--- ---- saving ----------------------------------------------------------------------------------------------------
-
--- The file appears whole or not at all, so an older figure survives any failure.
-local function write_file(path, bytes)
-  local unique = tostring({}):match("0x(%x+)") or "0"
-  local temporary = ("%s.%s.tmp"):format(path, unique)
-  local file, open_message = io.open(temporary, "wb")
-  if not file then
-    return nil, ("%s: %s"):format(path, open_message:match("([^: ][^:]*)$")) -- without the temporary name
-  end
-  local written, write_message = file:write(bytes)
-  local closed, close_message = file:close()
-  local renamed, rename_message
-  if written and closed then
-    renamed, rename_message = os.rename(temporary, path)
-    if renamed then return path end
-  end
-  os.remove(temporary)
-  return nil, ("%s: %s"):format(path, write_message or close_message or rename_message)
-end
-
-local function failed(topic, message)
-  gnuplot.warn(topic, message)
-  return nil, message
-end
-
-local function split_path(path, who)
-  if type(path) ~= "string" then fail("%s: the path is a %s, expected a string", who, type(path)) end
-  if path:find("\0", 1, true) then fail("%s: the path holds a zero byte", who) end
-  local base, ending = path:match("^(.+)%.(%w+)$")
-  return base, ending and ending:lower()
-end
-
-local function save_script(figure, base, path)
-  local name = base:match("([^/]*)$")
-  local bytes = script.write(figure, script.canvas("svg", figure), name ~= "" and name or "figure")
-  local saved, message = write_file(path, bytes)
-  if not saved then return failed(message, "can't save the figure: " .. message) end
-  return saved
-end
-
-local function notes_text(figure)
-  local notes = figure:notes()
-  return #notes > 0 and table.concat(notes, "; ") or nil
-end
-
-local function warn_if_empty(figure)
-  for _, made in ipairs(figure.panels) do
-    if not made.x and not made.warned then
-      made.warned = true
-      io.stderr:write(("plumb: figure '%s': %s\n"):format(title_of(figure), table.concat(made.notes, "; ")))
-    end
-  end
-end
-
---- figure:save(path, options): writes the figure; the ending chooses svg, png, pdf or gp (a gnuplot script with the data
---- that redraws it). Returns the path, and as a second value what was left out, if anything; or nil and a message, after
---- one warning per process, when gnuplot fails, and then saves the .gp script beside. An old file at the path survives
---- every failure. options: timeout in seconds, gnuplot = the program.
-function Figure:save(path, options)
-  local base, ending = split_path(path, "figure:save")
-  if ending ~= "svg" and ending ~= "png" and ending ~= "pdf" and ending ~= "gp" then
-    fail("figure:save: '%s' must end in .svg, .png, .pdf or .gp", path)
-  end
-  options = panel.check_options(options, "figure:save", DRAW_OPTIONS)
-  warn_if_empty(self)
-  if ending == "gp" then
-    local saved, message = save_script(self, base, path)
-    return saved, saved and notes_text(self) or message
-  end
-  local bytes, message = gnuplot.draw(script.write(self, script.canvas(ending, self)), ending, options or {})
-  if not bytes then
-    local topic = message:find("^gnuplot failed") and message or "gnuplot" -- its own words are worth showing every time
-    local saved, script_message = save_script(self, base, base .. ".gp")
-    message = ("%s; %s"):format(message, saved and ("the figure is saved as the script '%s'"):format(saved) or script_message)
-    return failed(topic, message)
-  end
-  local saved
-  saved, message = write_file(path, bytes)
-  if not saved then return failed(message, "can't save the figure: " .. message) end
-  return saved, notes_text(self)
-end
-
---- figure:save_all(base, options): writes base.gp, base.svg and base.png. Returns the three paths as a list, or nil and a
---- message; what could be written (the script at least) is then there.
-function Figure:save_all(base, options)
-  split_path(base, "figure:save_all")
-  local paths = {}
-  for i, ending in ipairs{ "gp", "svg", "png" } do
-    local path, message = self:save(base .. "." .. ending, options)
-    if not path then return nil, message end
-    paths[i] = path
-  end
-  return paths, notes_text(self)
-end
+function plot.figure(settings) return figures.combine(settings) end
 
 --- plot.save(path, figure): the same as figure:save(path).
 function plot.save(path, figure, options)
-  if not is_figure(figure) then fail("plot.save: expected (path, figure), the figure is a %s", type(figure)) end
+  if not figures.is(figure) then fail("plot.save: expected (path, figure), the figure is a %s", type(figure)) end
   return figure:save(path, options)
-end
-
--- ---- showing ---------------------------------------------------------------------------------------------------
-
---- figure:text(columns, options): the figure drawn with characters, one panel below the other; nil and a message when
---- gnuplot fails. `columns` is by default the terminal's width, or 80.
-function Figure:text(columns, options)
-  columns = columns or process.terminal_width() or 80
-  if type(columns) ~= "number" then fail("figure:text: columns must be a number, not a %s", type(columns)) end
-  columns = math.max(40, math.min(columns // 1, 400)) - 1 -- a full last column would wrap on some terminals
-  options = panel.check_options(options, "figure:text", DRAW_OPTIONS)
-  warn_if_empty(self)
-  local parts = { self.title and text.clean(self.title) }
-  for _, made in ipairs(self.panels) do
-    local single = { panels = { made }, columns = 1 }
-    local bytes, message = gnuplot.draw(script.write(single, script.canvas("text", single, columns)), "text", options)
-    if not bytes then
-      return failed("gnuplot", message .. '; figure:save("name.gp") keeps the figure as a script')
-    end
-    parts[#parts + 1] = bytes:gsub("\f", ""):gsub("[ \t]+\n", "\n"):gsub("%s+$", ""):gsub("^\n+", "")
-  end
-  return table.concat(parts, "\n\n") .. "\n"
-end
-
---- figure:show(options): prints the figure as text that fits the terminal. Returns nil and a message when gnuplot fails.
-function Figure:show(options)
-  local drawn, message = self:text(nil, options)
-  if not drawn then return nil, message end
-  io.stdout:write(drawn)
-  io.stdout:flush()
-end
-
---- figure:notes(): a list of sentences about what the figure leaves out; empty when nothing.
-function Figure:notes()
-  local notes = {}
-  for _, made in ipairs(self.panels) do
-    table.move(made.notes, 1, #made.notes, #notes + 1, notes)
-  end
-  return notes
-end
-
-function Figure:__tostring()
-  local count = 0
-  for _, made in ipairs(self.panels) do count = count + #made.layers end
-  return ("figure '%s': %d panel%s, %d series, %d x %d pixels (figure:show(), figure:save(\"name.svg\"))"):format(
-    title_of(self), #self.panels, #self.panels == 1 and "" or "s", count, self.width // 1, self.height // 1)
 end
 
 return plot

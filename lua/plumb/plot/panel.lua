@@ -1,89 +1,16 @@
 --- A panel: one pair of axes with the series on it, everything decided but not yet written in gnuplot's language.
 --
--- A panel is {options, layers, x, y, y2, notes, width, height}. A layer is {series, points}; an axis is {lo, hi, log,
--- digits}, or nil where no series uses it. A panel without a single drawable point has no x.
+-- A panel is {kind = "axes", options, layers, x, y, y2, shade, notes}. A layer is {series, points}; an axis is {lo, hi, log,
+-- digits}, or nil where no series uses it; shade is that of the points' colours. A panel without a single drawable point
+-- has no x.
 
-local series = require "plumb.plot.series"
+local choose_points = require("plumb.plot.points").choose
+local is_drawable = require("plumb.plot.options").is_drawable
 
 local panel = {}
 
-local fail = series.fail
-
-local OPTIONS = {
-  title = "text", xlabel = "text", ylabel = "text", y2label = "text",
-  logx = "flag", logy = "flag", logy2 = "flag",
-  xrange = "range", yrange = "range", y2range = "range",
-  legend = "legend", width = "pixels", height = "pixels", x = "list",
-}
-local LEGENDS = { best = true, right = true, below = true, inside = true, none = true }
-
 -- Space between the outermost points and the border, as a share of the axis.
 local MARGIN = 0.04
-
-local check_option = {}
-
-function check_option.text(value, where)
-  if type(value) ~= "string" and type(value) ~= "number" then
-    fail("%s must be a text, not a %s", where, type(value))
-  end
-end
-
-function check_option.flag(value, where)
-  if type(value) ~= "boolean" then fail("%s must be true or false, not a %s", where, type(value)) end
-end
-
-function check_option.range(value, where, log)
-  if type(value) ~= "table" then fail("%s must be {from, to}, not a %s", where, type(value)) end
-  for k = 1, 2 do
-    local bound = value[k]
-    if bound ~= nil and (type(bound) ~= "number" or not series.is_drawable(bound, log)) then
-      fail("%s[%d] must be a finite number%s", where, k, log and " above 0, since the axis is logarithmic" or "")
-    end
-  end
-  if value[1] and value[2] and value[1] >= value[2] then
-    fail("%s must rise: its first value has to be below the second", where)
-  end
-end
-
-function check_option.legend(value, where)
-  if not LEGENDS[value] then
-    fail('%s must be "best", "right", "below", "inside" or "none"', where)
-  end
-end
-
-function check_option.pixels(value, where)
-  if type(value) ~= "number" or not (value >= 100 and value <= 10000) then
-    fail("%s must be a number of pixels from 100 to 10000", where)
-  end
-end
-
-function check_option.seconds(value, where)
-  if type(value) ~= "number" or value ~= value or value <= 0 then fail("%s must be a positive number of seconds", where) end
-end
-
-function check_option.list() end -- checked with the series it belongs to
-
---- panel.check_options(options, who, known): a copy of the options after checking names and values. `known` maps each
---- name to its kind and is by default what plot.lines takes.
-function panel.check_options(options, who, known)
-  if options == nil then return {} end
-  if type(options) ~= "table" then fail("%s: options must be a table, not a %s", who, type(options)) end
-  known = known or OPTIONS
-  local copy = {}
-  for name, value in pairs(options) do
-    local kind = known[name]
-    if not kind then
-      local names = {}
-      for each in pairs(known) do names[#names + 1] = each end
-      table.sort(names)
-      fail("%s: unknown option '%s' (known: %s)", who, tostring(name), table.concat(names, ", "))
-    end
-    local axis = kind == "range" and name:match("^(.-)range$")
-    check_option[kind](value, who .. ": option " .. name, axis and options["log" .. axis])
-    copy[name] = value
-  end
-  return copy
-end
 
 -- Widens {lo, hi} by the margin where the user has not fixed an end, and where both ends are the same.
 local function widen(lo, hi, log, margin, fixed)
@@ -115,7 +42,9 @@ local function bounds(visit, fixed)
   return math.min(lo, fixed[1] or lo), math.max(hi, fixed[2] or hi)
 end
 
-local function make_axis(visit, log, margin, fixed)
+--- panel.axis(visit, log, margin, fixed): the axis {lo, hi, log, digits} for the values that `visit` shows to its argument,
+--- or nil when there are none.
+function panel.axis(visit, log, margin, fixed)
   fixed = fixed or {}
   local lo, hi = bounds(visit, fixed)
   if not lo then return nil end
@@ -145,9 +74,19 @@ local function visit_y(layers, number, x, log)
       for _, i in ipairs(one.axis == number and layer.points or {}) do
         if i ~= 0 and one.x[i] >= x.lo and one.x[i] <= x.hi then
           see(one.y[i])
-          if one.lo and series.is_drawable(one.lo[i], log) then see(one.lo[i]) end
-          if one.hi and series.is_drawable(one.hi[i], log) then see(one.hi[i]) end
+          if one.lo and is_drawable(one.lo[i], log) then see(one.lo[i]) end
+          if one.hi and is_drawable(one.hi[i], log) then see(one.hi[i]) end
         end
+      end
+    end
+  end
+end
+
+local function visit_shades(layers)
+  return function(see)
+    for _, layer in ipairs(layers) do
+      for _, i in ipairs(layer.series.shades and layer.points or {}) do
+        if i ~= 0 then see(layer.series.shades[i]) end
       end
     end
   end
@@ -168,19 +107,20 @@ end
 
 --- panel.make(checked_series, options): the panel; both arguments are already checked.
 function panel.make(checked, options)
-  local made = { options = options, layers = {}, notes = {} }
+  local made = { kind = "axes", options = options, layers = {}, notes = {} }
   local margin = 0
   for number, one in ipairs(checked) do
     local log_y = one.axis == 2 and options.logy2 or one.axis == 1 and options.logy
-    local points, drawable, omitted = series.points(one, options.logx, log_y)
+    local points, drawable, omitted = choose_points(one, options.logx, log_y)
     made.layers[number] = { series = one, points = points, is_empty = drawable == 0 }
     note_omissions(made.notes, one, number, drawable, omitted)
     if one.style ~= "lines" or drawable < 30 then margin = MARGIN end
   end
-  made.x = make_axis(visit_x(made.layers), options.logx, margin, options.xrange)
+  made.x = panel.axis(visit_x(made.layers), options.logx, margin, options.xrange)
   if made.x then
-    made.y = make_axis(visit_y(made.layers, 1, made.x, options.logy), options.logy, MARGIN, options.yrange)
-    made.y2 = make_axis(visit_y(made.layers, 2, made.x, options.logy2), options.logy2, MARGIN, options.y2range)
+    made.y = panel.axis(visit_y(made.layers, 1, made.x, options.logy), options.logy, MARGIN, options.yrange)
+    made.y2 = panel.axis(visit_y(made.layers, 2, made.x, options.logy2), options.logy2, MARGIN, options.y2range)
+    made.shade = panel.axis(visit_shades(made.layers), nil, 0, options.zrange)
   end
   if not (made.y or made.y2) then
     made.x = nil

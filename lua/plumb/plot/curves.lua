@@ -1,0 +1,168 @@
+--- Writes the panels of plot.lines and plot.scatter: their data, and one plot command.
+
+local text = require "plumb.plot.text"
+local look = require "plumb.plot.look"
+local panel = require "plumb.plot.panel"
+local axes = require "plumb.plot.axes"
+local legend = require "plumb.plot.legend"
+local is_drawable = require("plumb.plot.options").is_drawable
+
+local curves = {}
+
+local quote, number = text.quote, text.number
+
+-- Up to so many points a line also shows its points: they are epochs or measurements, not a curve.
+local MOST_MARKED_POINTS = 25
+
+-- ---- data ------------------------------------------------------------------------------------------------------
+
+-- The points of a line that have a gap on both sides: no segment would show them.
+local function lonely_points(points)
+  local lonely = {}
+  for k, i in ipairs(points) do
+    if i ~= 0 and (points[k - 1] or 0) == 0 and (points[k + 1] or 0) == 0 then
+      lonely[#lonely + 1] = i
+    end
+  end
+  return lonely
+end
+
+-- Only where all three of x, lo and hi can be drawn.
+local function band_points(layer, log)
+  local one, points = layer.series, {}
+  for _, i in ipairs(layer.points) do
+    local whole = i ~= 0 and is_drawable(one.lo[i], log) and is_drawable(one.hi[i], log)
+    if whole or points[#points] ~= 0 then points[#points + 1] = whole and i or 0 end
+  end
+  return points
+end
+
+--- curves.write_data(lines, made, prefix): the here-documents that the plot command names.
+function curves.write_data(lines, made, prefix)
+  for k, layer in ipairs(made.layers) do
+    local one, axis = layer.series, panel.y_axis(made, layer)
+    if made.x and axis and not layer.is_empty then
+      local name, digits = prefix .. "series" .. k, math.max(made.x.digits, axis.digits)
+      local columns = { one.x, one.y }
+      for _, more in ipairs { one.sizes or false, one.shades or false } do columns[#columns + 1] = more or nil end
+      axes.write_rows(lines, name, columns, layer.points, digits)
+      local lonely = one.style == "lines" and lonely_points(layer.points) or {}
+      if #lonely > 0 then axes.write_rows(lines, name .. "_single", { one.x, one.y }, lonely, digits) end
+      if one.lo then
+        axes.write_rows(lines, name .. "_band", { one.x, one.lo, one.hi }, band_points(layer, axis.log), digits)
+      end
+      layer.has_lonely = #lonely > 0
+    end
+  end
+end
+
+-- ---- the plot command --------------------------------------------------------------------------------------------
+
+-- A noisy curve that turns at nearly every point fills an area; dashes would only fray it.
+local function is_noise(layer)
+  local y, points, turns = layer.series.y, layer.points, 0
+  for k = 3, #points do
+    local a, b, c = y[points[k - 2]], y[points[k - 1]], y[points[k]]
+    if a and b and c and (b - a) * (c - b) < 0 then turns = turns + 1 end
+  end
+  return #points > 300 and turns > 0.4 * #points
+end
+
+local function pen(layer, k)
+  local one = layer.series
+  local dash = one.dash or (is_noise(layer) and 1 or k)
+  local color = one.shades and "lc palette" or ("lc rgb '%s'"):format(look.color(one.color, k))
+  return color, ("dt %s lw %s"):format(look.dash(dash), number(one.width or 2))
+end
+
+local function marks(one, k, count, canvas)
+  if canvas.kind == "text" then return ("pt %d"):format(k) end -- the k-th letter of the alphabet
+  local size = one.sizes and "variable" or number(one.size or (count > 500 and 0.35 or 0.8))
+  return ("pt %d ps %s"):format(look.marker(one.marker or k), size)
+end
+
+-- The entry of the legend for a series that has nothing to show, or whose points differ in size or colour.
+local function key_entry(one, style, k, how, shown)
+  local color = ("lc rgb '%s'"):format(one.shades and "#555555" or look.color(one.color, k))
+  return ("keyentry with %s %s %s %s"):format(style, color, how[style]:gsub("variable", "0.8"), shown)
+end
+
+local function layer_clauses(layer, axis, k, name, title, canvas)
+  local one, count = layer.series, #layer.points
+  local color, line = pen(layer, k)
+  local style = one.style
+  if style == "lines" and (count <= MOST_MARKED_POINTS or one.sizes or one.marker) then style = "linespoints" end
+  local marked = marks(one, k, count, canvas)
+  local how = { lines = line, steps = line, points = marked, linespoints = line .. " " .. marked }
+  local on_axes = one.axis == 2 and "axes x1y2 " or ""
+  local shown = title == "" and "notitle" or "title " .. quote(title)
+  if layer.is_empty or not axis then return { key_entry(one, style, k, how, shown) } end
+  local clauses = {}
+  if one.lo and canvas.kind ~= "text" then
+    clauses[1] = ("$%s_band using 1:2:3 %swith filledcurves lc rgb '%s' fill transparent solid 0.2 noborder notitle"):format(
+      name, on_axes, look.color(one.color, k))
+  end
+  local is_varied = one.shades or one.sizes and canvas.kind ~= "text"
+  local columns = "1:2" .. (one.sizes and canvas.kind ~= "text" and ":3" or "")
+  if one.shades and canvas.kind ~= "text" then columns = columns .. (one.sizes and ":4" or ":3") end
+  clauses[#clauses + 1] = ("$%s using %s %swith %s %s %s %s"):format(name, columns, on_axes, style, color, how[style],
+    is_varied and "notitle" or shown)
+  if is_varied and title ~= "" then clauses[#clauses + 1] = key_entry(one, style, k, how, shown) end
+  if layer.has_lonely and style == "lines" then
+    clauses[#clauses + 1] = ("$%s_single using 1:2 %swith points %s pt 7 ps 0.4 notitle"):format(name, on_axes, color)
+  end
+  return clauses
+end
+
+-- ---- labels at points ------------------------------------------------------------------------------------------
+
+local MOST_LABELS = 1000
+local LABEL_LENGTH = 40
+
+-- A label stands right of its point, or left of it in the right quarter of the panel.
+local function write_point_labels(set, made, canvas)
+  local count = 0
+  for _, layer in ipairs(made.layers) do
+    local one, axis = layer.series, panel.y_axis(made, layer)
+    for _, i in ipairs(axis and one.labels and layer.points or {}) do
+      if one.labels[i] and count < MOST_LABELS then
+        count = count + 1
+        local side = panel.position(made.x, one.x[i]) > 0.75 and "right offset char -0.8,0" or "left offset char 0.8,0"
+        local place = ("first %s,%s %s"):format(number(one.x[i], 15), one.axis == 2 and "second" or "first", number(one.y[i], 15))
+        axes.note(set, text.shorten(one.labels[i], LABEL_LENGTH), place,
+          side .. (canvas.kind == "text" and "" or " font ',9.5' textcolor rgb '#222222' front"))
+      end
+    end
+  end
+end
+
+-- ---- the panel -------------------------------------------------------------------------------------------------
+
+--- curves.write_panel(lines, made, prefix, canvas): the settings and the plot command.
+function curves.write_panel(lines, made, prefix, canvas)
+  local set = axes.setter(lines)
+  axes.look(set, made, canvas)
+  axes.labels(set, made.options, canvas)
+  if not made.x then
+    axes.empty(set, canvas)
+    return
+  end
+  axes.write(set, "x", made.x, canvas)
+  if made.y then axes.write(set, "y", made.y, canvas) else set("unset ytics") end
+  if made.y2 then
+    set("set y2tics nomirror")
+    axes.write(set, "y2", made.y2, canvas)
+  end
+  if made.shade and canvas.kind ~= "text" then axes.color_bar(set, made, canvas) end
+  local names, longest, shown = legend.names(made, canvas)
+  legend.write(set, made, canvas, longest, shown)
+  write_point_labels(set, made, canvas)
+  local clauses = {}
+  for k, layer in ipairs(made.layers) do
+    local some = layer_clauses(layer, panel.y_axis(made, layer), k, prefix .. "series" .. k, names[k], canvas)
+    table.move(some, 1, #some, #clauses + 1, clauses)
+  end
+  set("plot \\\n  %s", table.concat(clauses, ", \\\n  "))
+end
+
+return curves
