@@ -68,10 +68,13 @@ local function is_noise(layer)
   return #points > 300 and turns > 0.4 * #points
 end
 
-local function pen(layer, k)
+-- Characters have neither sizes nor colours.
+local function varies(one, canvas, what) return canvas.kind ~= "text" and one[what] ~= nil end
+
+local function pen(layer, k, canvas)
   local one = layer.series
   local dash = one.dash or (is_noise(layer) and 1 or k)
-  local color = one.shades and "lc palette" or ("lc rgb '%s'"):format(look.color(one.color, k))
+  local color = varies(one, canvas, "shades") and "lc palette" or ("lc rgb '%s'"):format(look.color(one.color, k))
   return color, ("dt %s lw %s"):format(look.dash(dash), number(one.width or 2))
 end
 
@@ -89,7 +92,7 @@ end
 
 local function layer_clauses(layer, axis, k, name, title, canvas)
   local one, count = layer.series, #layer.points
-  local color, line = pen(layer, k)
+  local color, line = pen(layer, k, canvas)
   local style = one.style
   if style == "lines" and (count <= MOST_MARKED_POINTS or one.sizes or one.marker) then style = "linespoints" end
   local marked = marks(one, k, count, canvas)
@@ -102,9 +105,9 @@ local function layer_clauses(layer, axis, k, name, title, canvas)
     clauses[1] = ("$%s_band using 1:2:3 %swith filledcurves lc rgb '%s' fill transparent solid 0.2 noborder notitle"):format(
       name, on_axes, look.color(one.color, k))
   end
-  local is_varied = one.shades or one.sizes and canvas.kind ~= "text"
-  local columns = "1:2" .. (one.sizes and canvas.kind ~= "text" and ":3" or "")
-  if one.shades and canvas.kind ~= "text" then columns = columns .. (one.sizes and ":4" or ":3") end
+  local has_sizes, has_shades = varies(one, canvas, "sizes"), varies(one, canvas, "shades")
+  local is_varied = has_sizes or has_shades
+  local columns = "1:2" .. (has_sizes and ":3" or "") .. (has_shades and (one.sizes and ":4" or ":3") or "")
   clauses[#clauses + 1] = ("$%s using %s %swith %s %s %s %s"):format(name, columns, on_axes, style, color, how[style],
     is_varied and "notitle" or shown)
   if is_varied and title ~= "" then clauses[#clauses + 1] = key_entry(one, style, k, how, shown) end
