@@ -1,33 +1,31 @@
-/* process.c: running other programs without a shell.
+/* process.c: running other programs to their end.
  *
- * A child is described by one userdata (Child) that owns the process, its pipes and its collected output from before
- * the child exists. Whatever raises afterwards, the collector kills and reaps the process and closes the pipes. */
+ * A conversation with a program is one userdata that owns the process, its pipes and its collected output from before
+ * the process exists. Whatever raises afterwards, the collector kills and reaps the process and closes the pipes. */
 #include "process.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <lauxlib.h>
 #include <limits.h>
 #include <math.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-#define CHILD_TYPE "plumb.process.child"
+#include "child.h"
+
+#define CONVERSATION_TYPE "plumb.process.conversation"
 
 enum {
     POLL_SLICE_MS = 100,          /* how often the exit status, the clock and Ctrl-C are looked at */
     READ_BYTES = 1 << 16,
     MAX_OUTPUT_BYTES = 1 << 30    /* per stream; a program that writes more is killed */
 };
-static const double GRACE_SECONDS = 0.5; /* from SIGTERM to SIGKILL, and from the child's exit to the end of reading */
-
-extern char **environ;
+static const double GRACE_SECONDS = 0.5; /* from the child's exit to the end of reading */
 
 /* Bytes that grow through Lua's allocator, so they are counted where all of the interpreter's memory is. */
 typedef struct {
@@ -36,13 +34,11 @@ typedef struct {
 } Buffer;
 
 typedef struct {
-    pid_t pid;                            /* 0 when there is nothing to reap */
-    int stdin_fd, stdout_fd, stderr_fd;   /* our ends of the pipes; -1 when closed */
+    Child child;
     Buffer stdout_bytes, stderr_bytes;
-    int status;                           /* as waitpid gives it; valid once pid is 0 again */
     lua_Alloc allocate;
     void *allocate_context;
-} Child;
+} Conversation;
 
 typedef struct {
     const char *stdin_data;
@@ -55,34 +51,27 @@ typedef enum { ENDED, TIMED_OUT, INTERRUPTED, OUT_OF_MEMORY, TOO_MUCH_OUTPUT } O
 
 /* ---- small tools ---- */
 
-static double monotonic_seconds(void)
+double process_seconds(void)
 {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-static void sleep_seconds(double seconds)
+void process_sleep(double seconds)
 {
     struct timespec pause = {.tv_sec = (time_t)seconds, .tv_nsec = (long)(1e9 * (seconds - floor(seconds)))};
     nanosleep(&pause, NULL); /* waking early is harmless: every caller loops on a condition */
 }
 
-static void close_fd(int *fd)
-{
-    if (*fd >= 0)
-        close(*fd);
-    *fd = -1;
-}
-
-static int buffer_reserve(Child *child, Buffer *buffer, size_t extra)
+static int buffer_reserve(Conversation *talk, Buffer *buffer, size_t extra)
 {
     if (buffer->capacity - buffer->length >= extra)
         return 1;
     size_t capacity = buffer->capacity ? 2 * buffer->capacity : READ_BYTES;
     while (capacity - buffer->length < extra)
         capacity *= 2;
-    char *data = child->allocate(child->allocate_context, buffer->data, buffer->capacity, capacity);
+    char *data = talk->allocate(talk->allocate_context, buffer->data, buffer->capacity, capacity);
     if (data == NULL)
         return 0;
     buffer->data = data;
@@ -90,175 +79,44 @@ static int buffer_reserve(Child *child, Buffer *buffer, size_t extra)
     return 1;
 }
 
-static void buffer_free(Child *child, Buffer *buffer)
+static void buffer_free(Conversation *talk, Buffer *buffer)
 {
     if (buffer->data != NULL)
-        child->allocate(child->allocate_context, buffer->data, buffer->capacity, 0);
+        talk->allocate(talk->allocate_context, buffer->data, buffer->capacity, 0);
     *buffer = (Buffer){0};
 }
 
-/* ---- the child's life ---- */
-
-/* True when the child is gone (or was never there); never waits. */
-static int child_reap(Child *child)
+static int conversation_collect(lua_State *L)
 {
-    if (child->pid == 0)
-        return 1;
-    int status = 0;
-    pid_t found;
-    do
-        found = waitpid(child->pid, &status, WNOHANG);
-    while (found < 0 && errno == EINTR);
-    if (found == 0)
-        return 0;
-    child->status = found > 0 ? status : 0;
-    child->pid = 0;
-    return 1;
-}
-
-/* Ends the child and what it started: it leads a process group of its own. */
-static void child_kill(Child *child)
-{
-    if (child_reap(child))
-        return;
-    pid_t group = child->pid;
-    kill(-group, SIGTERM);
-    double deadline = monotonic_seconds() + GRACE_SECONDS;
-    while (!child_reap(child) && monotonic_seconds() < deadline)
-        sleep_seconds(0.005);
-    kill(-group, SIGKILL);
-    while (!child_reap(child))
-        sleep_seconds(0.001);
-}
-
-static int child_collect(lua_State *L)
-{
-    Child *child = lua_touserdata(L, 1);
-    close_fd(&child->stdin_fd);
-    close_fd(&child->stdout_fd);
-    close_fd(&child->stderr_fd);
-    child_kill(child);
-    buffer_free(child, &child->stdout_bytes);
-    buffer_free(child, &child->stderr_bytes);
+    Conversation *talk = lua_touserdata(L, 1);
+    child_end(&talk->child);
+    buffer_free(talk, &talk->stdout_bytes);
+    buffer_free(talk, &talk->stderr_bytes);
     return 0;
 }
 
-static Child *child_new(lua_State *L)
+static Conversation *conversation_new(lua_State *L)
 {
-    Child *child = lua_newuserdatauv(L, sizeof *child, 0);
-    *child = (Child){.stdin_fd = -1, .stdout_fd = -1, .stderr_fd = -1};
-    child->allocate = lua_getallocf(L, &child->allocate_context);
-    luaL_setmetatable(L, CHILD_TYPE);
-    return child;
-}
-
-/* Three pipes as pairs {read, write}, numbered above 2 so that placing them in the child as 0, 1, 2 overwrites none. */
-static int open_pipes(int pipes[3][2])
-{
-    for (int i = 0; i < 3; i++) {
-        if (pipe2(pipes[i], O_CLOEXEC) < 0)
-            return errno;
-        for (int end = 0; end < 2; end++) {
-            if (pipes[i][end] > 2)
-                continue;
-            int low = pipes[i][end];
-            pipes[i][end] = fcntl(low, F_DUPFD_CLOEXEC, 3);
-            int failure = pipes[i][end] < 0 ? errno : 0;
-            close(low);
-            if (failure)
-                return failure;
-        }
-    }
-    return 0;
-}
-
-static int add_file_actions(posix_spawn_file_actions_t *actions, int pipes[3][2], const char *cwd)
-{
-    int failure = posix_spawn_file_actions_adddup2(actions, pipes[0][0], 0);
-    if (!failure)
-        failure = posix_spawn_file_actions_adddup2(actions, pipes[1][1], 1);
-    if (!failure)
-        failure = posix_spawn_file_actions_adddup2(actions, pipes[2][1], 2);
-#if defined(__GLIBC_PREREQ)
-#if __GLIBC_PREREQ(2, 34)
-    /* Lua's io.open does not mark its files close-on-exec. */
-    if (!failure)
-        failure = posix_spawn_file_actions_addclosefrom_np(actions, 3);
-#endif
-#endif
-    if (!failure && cwd != NULL)
-        failure = posix_spawn_file_actions_addchdir_np(actions, cwd);
-    return failure;
-}
-
-/* The child gets default signal actions, an empty mask, and its own process group. */
-static int set_attributes(posix_spawnattr_t *attributes)
-{
-    sigset_t all, none;
-    sigfillset(&all);
-    sigemptyset(&none);
-    posix_spawnattr_setsigdefault(attributes, &all);
-    posix_spawnattr_setsigmask(attributes, &none);
-    posix_spawnattr_setpgroup(attributes, 0);
-    return posix_spawnattr_setflags(attributes,
-                                    POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETPGROUP);
-}
-
-static int spawn_with_pipes(Child *child, char **argv, const char *cwd, int pipes[3][2])
-{
-    posix_spawn_file_actions_t actions;
-    posix_spawnattr_t attributes;
-    int failure = posix_spawn_file_actions_init(&actions);
-    if (failure)
-        return failure;
-    failure = posix_spawnattr_init(&attributes);
-    if (!failure) {
-        failure = add_file_actions(&actions, pipes, cwd);
-        if (!failure)
-            failure = set_attributes(&attributes);
-        pid_t pid;
-        if (!failure)
-            failure = posix_spawnp(&pid, argv[0], &actions, &attributes, argv, environ);
-        if (!failure)
-            child->pid = pid;
-        posix_spawnattr_destroy(&attributes);
-    }
-    posix_spawn_file_actions_destroy(&actions);
-    return failure;
-}
-
-/* Starts argv[0], found along PATH. Returns 0 or an errno; on success the child holds our ends of its pipes. */
-static int child_start(Child *child, char **argv, const char *cwd)
-{
-    int pipes[3][2] = {{-1, -1}, {-1, -1}, {-1, -1}};
-    int failure = open_pipes(pipes);
-    if (!failure)
-        failure = spawn_with_pipes(child, argv, cwd, pipes);
-    close_fd(&pipes[0][0]);
-    close_fd(&pipes[1][1]);
-    close_fd(&pipes[2][1]);
-    child->stdin_fd = pipes[0][1];
-    child->stdout_fd = pipes[1][0];
-    child->stderr_fd = pipes[2][0];
-    int ours[3] = {child->stdin_fd, child->stdout_fd, child->stderr_fd};
-    for (int i = 0; i < 3 && !failure; i++)
-        if (fcntl(ours[i], F_SETFL, O_NONBLOCK) < 0)
-            failure = errno;
-    return failure;
+    Conversation *talk = lua_newuserdatauv(L, sizeof *talk, 0);
+    *talk = (Conversation){0};
+    child_init(&talk->child);
+    talk->allocate = lua_getallocf(L, &talk->allocate_context);
+    luaL_setmetatable(L, CONVERSATION_TYPE);
+    return talk;
 }
 
 /* ---- talking with it ---- */
 
 /* Reads what is there. At the end of the stream, or when it breaks, the descriptor closes. */
-static Outcome drain(Child *child, int *fd, Buffer *buffer)
+static Outcome drain(Conversation *talk, int pipe, Buffer *buffer)
 {
-    if (!buffer_reserve(child, buffer, READ_BYTES))
+    if (!buffer_reserve(talk, buffer, READ_BYTES))
         return OUT_OF_MEMORY;
-    ssize_t count = read(*fd, buffer->data + buffer->length, READ_BYTES);
+    ssize_t count = read(talk->child.fd[pipe], buffer->data + buffer->length, READ_BYTES);
     if (count > 0)
         buffer->length += (size_t)count;
     else if (count == 0 || (errno != EINTR && errno != EAGAIN))
-        close_fd(fd);
+        child_close(&talk->child, pipe);
     return buffer->length > MAX_OUTPUT_BYTES ? TOO_MUCH_OUTPUT : ENDED;
 }
 
@@ -266,30 +124,36 @@ static Outcome drain(Child *child, int *fd, Buffer *buffer)
 static void feed(Child *child, Request *request)
 {
     if (request->stdin_length > 0) {
-        ssize_t count = write(child->stdin_fd, request->stdin_data, request->stdin_length);
+        ssize_t count = write(child->fd[CHILD_STDIN], request->stdin_data, request->stdin_length);
         if (count < 0) {
             if (errno != EINTR && errno != EAGAIN)
-                close_fd(&child->stdin_fd);
+                child_close(child, CHILD_STDIN);
             return;
         }
         request->stdin_data += count;
         request->stdin_length -= (size_t)count;
     }
     if (request->stdin_length == 0)
-        close_fd(&child->stdin_fd);
+        child_close(child, CHILD_STDIN);
+}
+
+static int still_talks(const Child *child)
+{
+    return child->fd[CHILD_STDOUT] >= 0 || child->fd[CHILD_STDERR] >= 0;
 }
 
 /* One round: waits at most a slice, then serves every pipe that is ready. */
-static Outcome serve_pipes(Child *child, Request *request)
+static Outcome serve_pipes(Conversation *talk, Request *request)
 {
-    if (child->stdout_fd < 0 && child->stderr_fd < 0) {
-        sleep_seconds(0.001); /* only the exit status is missing; it follows at once */
+    Child *child = &talk->child;
+    if (!still_talks(child)) {
+        process_sleep(0.001); /* only the exit status is missing; it follows at once */
         return ENDED;
     }
     struct pollfd polled[3] = {
-        {.fd = child->stdin_fd, .events = POLLOUT}, /* poll skips the negative ones */
-        {.fd = child->stdout_fd, .events = POLLIN},
-        {.fd = child->stderr_fd, .events = POLLIN},
+        {.fd = child->fd[CHILD_STDIN], .events = POLLOUT}, /* poll skips the negative ones */
+        {.fd = child->fd[CHILD_STDOUT], .events = POLLIN},
+        {.fd = child->fd[CHILD_STDERR], .events = POLLIN},
     };
     if (poll(polled, 3, POLL_SLICE_MS) <= 0)
         return ENDED;
@@ -297,9 +161,9 @@ static Outcome serve_pipes(Child *child, Request *request)
     if (polled[0].revents)
         feed(child, request);
     if (polled[1].revents)
-        outcome = drain(child, &child->stdout_fd, &child->stdout_bytes);
+        outcome = drain(talk, CHILD_STDOUT, &talk->stdout_bytes);
     if (polled[2].revents && outcome == ENDED)
-        outcome = drain(child, &child->stderr_fd, &child->stderr_bytes);
+        outcome = drain(talk, CHILD_STDERR, &talk->stderr_bytes);
     return outcome;
 }
 
@@ -313,18 +177,17 @@ static void note_interrupt(int signal_number)
 
 /* Serves the child until it has exited and its output is read. A grandchild may hold the pipes open for ever, so
  * reading ends a moment after the child. Calls nothing that can raise. */
-static Outcome converse(Child *child, Request *request)
+static Outcome converse(Conversation *talk, Request *request)
 {
-    double deadline = monotonic_seconds() + request->timeout;
+    double deadline = process_seconds() + request->timeout;
     double end_of_reading = HUGE_VAL;
     for (;;) {
-        Outcome outcome = serve_pipes(child, request);
+        Outcome outcome = serve_pipes(talk, request);
         if (outcome != ENDED)
             return outcome;
-        double now = monotonic_seconds();
-        int open = child->stdout_fd >= 0 || child->stderr_fd >= 0;
-        if (child_reap(child)) {
-            if (!open || now > end_of_reading)
+        double now = process_seconds();
+        if (child_reap(&talk->child)) {
+            if (!still_talks(&talk->child) || now > end_of_reading)
                 return ENDED;
             if (end_of_reading == HUGE_VAL)
                 end_of_reading = now + GRACE_SECONDS;
@@ -338,7 +201,7 @@ static Outcome converse(Child *child, Request *request)
 
 /* converse, with Ctrl-C ending the child instead of waiting for it. The interrupt is then handed to whoever handled it
  * before. */
-static Outcome converse_interruptible(Child *child, Request *request)
+static Outcome converse_interruptible(Conversation *talk, Request *request)
 {
     struct sigaction mine = {.sa_handler = note_interrupt}, before;
     interrupt_seen = 0;
@@ -346,9 +209,9 @@ static Outcome converse_interruptible(Child *child, Request *request)
     int ignored = before.sa_handler == SIG_IGN;
     if (!ignored)
         sigaction(SIGINT, &mine, NULL);
-    Outcome outcome = converse(child, request);
+    Outcome outcome = converse(talk, request);
     if (outcome != ENDED)
-        child_kill(child);
+        child_kill(&talk->child);
     if (!ignored) {
         sigaction(SIGINT, &before, NULL);
         if (interrupt_seen)
@@ -359,8 +222,7 @@ static Outcome converse_interruptible(Child *child, Request *request)
 
 /* ---- Lua's side ---- */
 
-/* The list of strings at `index` as a NULL-terminated argv, pushed as a userdata. The strings stay in the table. */
-static char **check_argv(lua_State *L, int index)
+char **process_check_argv(lua_State *L, int index, const char *who)
 {
     luaL_checktype(L, index, LUA_TTABLE);
     lua_Unsigned count = lua_rawlen(L, index);
@@ -368,12 +230,12 @@ static char **check_argv(lua_State *L, int index)
     char **argv = lua_newuserdatauv(L, (size_t)(count + 1) * sizeof *argv, 0);
     for (lua_Unsigned i = 0; i < count; i++) {
         if (lua_rawgeti(L, index, (lua_Integer)i + 1) != LUA_TSTRING)
-            luaL_error(L, "process.run: argument %I of the program is a %s, expected a string", (lua_Integer)i,
+            luaL_error(L, "%s: argument %I of the program is a %s, expected a string", who, (lua_Integer)i,
                        luaL_typename(L, -1));
         size_t length;
         const char *text = lua_tolstring(L, -1, &length);
         if (strlen(text) != length)
-            luaL_error(L, "process.run: argument %I of the program holds a zero byte", (lua_Integer)i);
+            luaL_error(L, "%s: argument %I of the program holds a zero byte", who, (lua_Integer)i);
         argv[i] = (char *)text; /* posix_spawnp takes char *const[] but changes nothing */
         lua_pop(L, 1);
     }
@@ -407,43 +269,29 @@ static Request check_options(lua_State *L, int index)
     return request;
 }
 
-static int push_result(lua_State *L, Child *child, Outcome outcome)
+static int push_result(lua_State *L, Conversation *talk, Outcome outcome)
 {
     if (outcome == OUT_OF_MEMORY)
         return luaL_error(L, "process.run: out of memory while reading the program's output");
     if (outcome == TOO_MUCH_OUTPUT)
         return luaL_error(L, "process.run: the program wrote more than %d bytes and was ended", (int)MAX_OUTPUT_BYTES);
     lua_createtable(L, 0, 6);
-    if (WIFSIGNALED(child->status)) {
-        lua_pushinteger(L, WTERMSIG(child->status));
+    if (WIFSIGNALED(talk->child.status)) {
+        lua_pushinteger(L, WTERMSIG(talk->child.status));
         lua_setfield(L, -2, "signal");
     } else {
-        lua_pushinteger(L, WEXITSTATUS(child->status));
+        lua_pushinteger(L, WEXITSTATUS(talk->child.status));
         lua_setfield(L, -2, "code");
     }
     lua_pushboolean(L, outcome == TIMED_OUT);
     lua_setfield(L, -2, "timed_out");
     lua_pushboolean(L, outcome == INTERRUPTED);
     lua_setfield(L, -2, "interrupted");
-    lua_pushlstring(L, child->stdout_bytes.data ? child->stdout_bytes.data : "", child->stdout_bytes.length);
+    lua_pushlstring(L, talk->stdout_bytes.data ? talk->stdout_bytes.data : "", talk->stdout_bytes.length);
     lua_setfield(L, -2, "stdout");
-    lua_pushlstring(L, child->stderr_bytes.data ? child->stderr_bytes.data : "", child->stderr_bytes.length);
+    lua_pushlstring(L, talk->stderr_bytes.data ? talk->stderr_bytes.data : "", talk->stderr_bytes.length);
     lua_setfield(L, -2, "stderr");
     return 1;
-}
-
-/* A child that stops reading must be an error from write, not the end of this program; and an inherited "ignore" of
- * SIGCHLD would throw exit codes away. */
-static void prepare_signals(void)
-{
-    static int prepared;
-    if (prepared)
-        return;
-    prepared = 1;
-    signal(SIGPIPE, SIG_IGN);
-    struct sigaction child_action;
-    if (sigaction(SIGCHLD, NULL, &child_action) == 0 && child_action.sa_handler == SIG_IGN)
-        signal(SIGCHLD, SIG_DFL);
 }
 
 /* process.run({program, argument, ...}, {stdin = "", timeout = seconds, cwd = folder})
@@ -454,12 +302,11 @@ static void prepare_signals(void)
 static int process_run(lua_State *L)
 {
     lua_settop(L, 2);
-    char **argv = check_argv(L, 1);
+    char **argv = process_check_argv(L, 1, "process.run");
     Request request = check_options(L, 2);
-    prepare_signals();
-    Child *child = child_new(L);
-    int child_index = lua_gettop(L);
-    int failure = child_start(child, argv, request.cwd);
+    Conversation *talk = conversation_new(L);
+    int index = lua_gettop(L);
+    int failure = child_start(&talk->child, argv, request.cwd, CHILD_STANDARD_PIPES);
     int results = 2;
     if (failure) {
         luaL_pushfail(L);
@@ -468,12 +315,12 @@ static int process_run(lua_State *L)
         else
             lua_pushfstring(L, "can't start '%s': %s", argv[0], strerror(failure));
     } else {
-        Outcome outcome = converse_interruptible(child, &request);
-        results = push_result(L, child, outcome);
+        Outcome outcome = converse_interruptible(talk, &request);
+        results = push_result(L, talk, outcome);
     }
     /* What remains would also go with the collector; a loop of many runs should not wait for it. */
-    lua_pushcfunction(L, child_collect);
-    lua_pushvalue(L, child_index);
+    lua_pushcfunction(L, conversation_collect);
+    lua_pushvalue(L, index);
     lua_call(L, 1, 0);
     return results;
 }
@@ -489,7 +336,7 @@ static int process_isatty(lua_State *L)
 /* process.time(): seconds of a clock that never goes back; only differences mean anything. */
 static int process_time(lua_State *L)
 {
-    lua_pushnumber(L, monotonic_seconds());
+    lua_pushnumber(L, process_seconds());
     return 1;
 }
 
@@ -513,10 +360,11 @@ void process_register(lua_State *L)
         {"terminal_width", process_terminal_width},
         {NULL, NULL},
     };
-    luaL_newmetatable(L, CHILD_TYPE);
-    lua_pushcfunction(L, child_collect);
+    luaL_newmetatable(L, CONVERSATION_TYPE);
+    lua_pushcfunction(L, conversation_collect);
     lua_setfield(L, -2, "__gc");
     lua_pop(L, 1);
     luaL_newlib(L, functions);
+    worker_register(L);
     lua_setfield(L, -2, "process");
 }
