@@ -8,6 +8,8 @@
 --     run:summary("loss", loss, "mean squared error at the end") -- an entry of summary.json
 --     run:finish()
 --
+-- Trials that do not need each other run side by side: local results = run:map({1, 2, 3}, function(seed) ... end).
+--
 -- Whatever makes a run impossible (a wrong option, an output folder that can't be used) is said on standard error before
 -- any work, with exit code 2. In the JSON files numbers that are not finite are the strings "nan", "inf" and "-inf".
 
@@ -15,10 +17,12 @@ local text = require "plumb.experiment.text"
 local options = require "plumb.experiment.options"
 local folder = require "plumb.experiment.folder"
 local metrics = require "plumb.experiment.metrics"
+local map = require "plumb.experiment.map"
+local remote = require "plumb.experiment.remote"
 local progress = require "plumb.progress"
 local process = require("plumb.core").process
 
-local experiment = {}
+local experiment = { map = map, Remote = remote }
 
 local COLUMNS = 80 -- of everything that is printed
 local FIELDS = { name = "string", description = "string", settings = "table", columns = "table", arguments = "table",
@@ -27,6 +31,7 @@ local FIELDS = { name = "string", description = "string", settings = "table", co
 local Run = {}
 Run.__index = Run
 Run.__name = "plumb.run"
+Run.__transfer = remote.of
 
 -- ---- starting ----------------------------------------------------------------------------------------------------
 
@@ -180,6 +185,19 @@ end
 --- run:record{name = value, ...}: adds a row to metrics.csv. Values are numbers, strings, booleans or tensors of one
 --- element; missing columns stay empty, new ones are added behind unless the columns were declared.
 function Run:record(row) self.metrics:record(row) end
+
+--- run:map(trials, f, {errors =, label =}) -> results: experiment.map with --threads worker processes. f may use the run:
+--- run.settings, run.seed, run:say, and run:record, whose rows get a column `trial` and are written in the order of the trials.
+function Run:map(trials, f, given)
+  local own = { workers = self.threads, label = self.name }
+  for name, value in pairs(type(given) == "table" and given or {}) do own[name] = value end
+  local with_number = not self.metrics.declared or self.metrics.known.trial
+  own.on_row = function(row, number)
+    if with_number and row.trial == nil then row.trial = number end
+    self:record(row)
+  end
+  return map(trials, f, own)
+end
 
 --- run:figure(name, figure): saves name.gp, name.svg and name.png in the run folder. Trouble with gnuplot or the disk is a
 --- warning. The same name again replaces the figure. Returns whether all three are there.

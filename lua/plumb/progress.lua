@@ -11,8 +11,12 @@ local REDRAW_SECONDS = 0.1
 local LINE_SECONDS = 10    -- between plain lines
 local QUIET_SECONDS = 1
 local SMOOTHING_SECONDS = 10
+local RELAY_SECONDS = 0.5  -- between lines for another process
 local MAX_STRIDE = 16      -- updates between looks at the clock; bounds how late a slowing loop is noticed
 local DEFAULT_WIDTH = 80
+
+-- Where lines go instead of a stream, in a process that works for another one; see progress.relay.
+local relay
 
 -- What stands on a stream's current line: its width in characters, so that it can be erased with spaces.
 local on_screen = setmetatable({}, { __mode = "k" })
@@ -35,9 +39,12 @@ function progress.new(settings)
   end
   self.started = self.clock()
   self.looked_at, self.drawn_at, self.drawn_done = self.started, self.started, self.done
-  self.next_draw = self.started + (self.terminal and QUIET_SECONDS or LINE_SECONDS)
+  self.next_draw = self.started + (relay and 0 or self.terminal and QUIET_SECONDS or LINE_SECONDS)
   return self
 end
+
+--- progress.relay(f): from here on f(line) is called in place of drawing lines.
+function progress.relay(f) relay = f end
 
 --- progress.hide(stream): takes a line that is being redrawn off the terminal, so that something else can be printed. It
 --- comes back by itself.
@@ -126,6 +133,7 @@ end
 
 function Progress:draw(now, last)
   local line = self:compose(now, last)
+  if relay then return relay(line) end
   if not self.terminal then
     self.stream:write(fit(line, math.maxinteger - 1), "\n")
   else
@@ -151,7 +159,7 @@ function Progress:update(done, note)
   self.looked_at, self.countdown = now, self.stride
   if now >= self.next_draw then
     self:draw(now, false)
-    self.next_draw = now + (self.terminal and REDRAW_SECONDS or LINE_SECONDS)
+    self.next_draw = now + (relay and RELAY_SECONDS or self.terminal and REDRAW_SECONDS or LINE_SECONDS)
   end
 end
 

@@ -29,6 +29,15 @@ function tensor.manual_seed(value)
   seed, stream = report.integer("manual_seed", "the seed", value), 0
 end
 
+--- get_rng_state() -> {seed =, stream =}: where the random numbers of manual_seed are; set_rng_state(state) goes back there.
+function tensor.get_rng_state() return { seed = seed, stream = stream } end
+
+function tensor.set_rng_state(state)
+  if type(state) ~= "table" then report.fail("set_rng_state: what get_rng_state returned, not %s", type(state)) end
+  local new_seed = report.integer("set_rng_state", "seed", state.seed)
+  seed, stream = new_seed, report.integer("set_rng_state", "stream", state.stream)
+end
+
 --- next_key() -> seed, stream: a key that no draw has had yet.
 function tensor.next_key()
   if core.is_compiling() then

@@ -61,21 +61,28 @@ local function line(cells, count)
   return table.concat(parts, ",") .. "\n"
 end
 
---- metrics:record(row): row is {column name = value}; a column that is missing stays empty, a new one is empty in the
---- earlier rows. Mistakes raise before anything is written; a disk that refuses doesn't raise.
-function Metrics:record(row)
+--- metrics.check(row, known, declared) -> cells, new: the row's values as text by column, and the columns that are not
+--- known yet; declared = list of the only columns allowed, or nil. Mistakes raise.
+function metrics.check(row, known, declared)
   if type(row) ~= "table" then text.fail("run:record: expected {name = value, ...}, not a %s", type(row)) end
   local new, cells = {}, {}
   for name, value in pairs(row) do
     check_name(name)
     cells[name] = cell(name, value)
-    if not self.known[name] then new[#new + 1] = name end
+    if not known[name] then new[#new + 1] = name end
   end
-  if #new > 0 and self.declared then
-    text.fail("run:record: column '%s' is not among the declared ones (%s)", sort_columns(new, row)[1],
-              table.concat(self.columns, ", "))
+  sort_columns(new, row)
+  if #new > 0 and declared then
+    text.fail("run:record: column '%s' is not among the declared ones (%s)", new[1], table.concat(declared, ", "))
   end
-  for _, name in ipairs(sort_columns(new, row)) do
+  return cells, new
+end
+
+--- metrics:record(row): row is {column name = value}; a column that is missing stays empty, a new one is empty in the
+--- earlier rows. Mistakes raise before anything is written; a disk that refuses doesn't raise.
+function Metrics:record(row)
+  local cells, new = metrics.check(row, self.known, self.declared and self.columns)
+  for _, name in ipairs(new) do
     self.columns[#self.columns + 1], self.known[name] = name, true
   end
   local ordered = {}

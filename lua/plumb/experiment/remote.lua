@@ -1,0 +1,39 @@
+--- The run of an experiment as a trial sees it, in the process that works for it: settings and words, but no files.
+local metrics = require "plumb.experiment.metrics"
+local report = require "plumb.report"
+local worker = require "plumb.experiment.worker"
+
+local Remote = {}
+Remote.__index = Remote
+Remote.__name = "plumb.run"
+
+--- Remote.of(run): what travels to a worker in the run's place.
+function Remote.of(run)
+  return setmetatable({ name = run.name, seed = run.seed, quick = run.quick, threads = 1, settings = run.settings,
+    folder = run.folder, columns = run.metrics.declared and run.metrics.columns or nil }, Remote)
+end
+
+function Remote:path(name) return self.folder .. "/" .. name end
+
+function Remote.say(_, line, ...)
+  print(select("#", ...) > 0 and line:format(...) or line)
+end
+
+function Remote:warn(message) io.stderr:write(("%s: warning: %s\n"):format(self.name, message)) end
+
+--- run:record(row) within a trial: the row is written with the trial's number, after those of the trials before it.
+function Remote:record(row)
+  local copy, known = {}, { trial = true }
+  for _, name in ipairs(self.columns or {}) do known[name] = true end
+  metrics.check(row, known, self.columns)
+  for name, value in pairs(row) do copy[name] = value end
+  worker.record(copy)
+end
+
+for _, name in ipairs { "figure", "summary", "finish" } do
+  Remote[name] = function()
+    report.fail("run:%s cannot be called within a trial: return what it needs, and call it with the results of run:map", name)
+  end
+end
+
+return Remote
