@@ -61,11 +61,13 @@ static void parse_signature(const operator *op, signature *out) {
 
 /* --- arguments --------------------------------------------------------------------------------------------------------- */
 
+enum { MAX_RESULTS = 4 };
+
 typedef struct {
     const signature *signature;
     argument arguments[MAX_ARGUMENTS];
     bool is_number[MAX_ARGUMENTS]; /* a tensor argument that was given as a number, in .number */
-    node **slot;
+    node **slots[MAX_RESULTS];
 } call;
 
 static void bad_argument(lua_State *L, const signature *s, int k, const char *expected, int index) {
@@ -137,8 +139,35 @@ static bool takes_rest(const signature *s, int k) {
     return k == s->count - 1 && (s->parameters[k].kind == KIND_SHAPE || s->parameters[k].kind == KIND_INTEGERS);
 }
 
+/* Does the last argument, a table, stand where optional parameters begin that are no lists? Then it holds them by name. */
+static bool gives_options(lua_State *L, const signature *s, int given) {
+    if (given < 1 || given > s->count || !lua_istable(L, given)) return false;
+    for (int k = given - 1; k < s->count; k++) {
+        kind of = s->parameters[k].kind;
+        bool list = of == KIND_TENSORS || of == KIND_AXES || of == KIND_INTEGERS || of == KIND_SHAPE;
+        if (list || !s->parameters[k].optional) return false;
+    }
+    return true;
+}
+
+/* Spreads the table of options out behind the arguments before it; absent ones are nil. */
+static void spread_options(lua_State *L, const signature *s, int given) {
+    lua_pushnil(L);
+    while (lua_next(L, given) != 0) {
+        bool known = false;
+        for (int k = given - 1; k < s->count; k++)
+            known = known || (lua_type(L, -2) == LUA_TSTRING && strcmp(lua_tostring(L, -2), s->parameters[k].name) == 0);
+        if (!known) core_error(L, "%s: there is no option '%s' (%s(%s))", s->op->name, luaL_tolstring(L, -2, NULL), s->op->name,
+                               s->op->signature);
+        lua_pop(L, 1);
+    }
+    for (int k = given - 1; k < s->count; k++) lua_pushstring(L, s->parameters[k].name), lua_rawget(L, given);
+    lua_remove(L, given);
+}
+
 static void read_arguments(lua_State *L, call *c) {
     const signature *s = c->signature;
+    if (gives_options(L, s, lua_gettop(L))) spread_options(L, s, lua_gettop(L));
     int given = lua_gettop(L);
     bool rest = s->count > 0 && takes_rest(s, s->count - 1);
     if (given > s->count && !rest)
@@ -188,16 +217,21 @@ static void call_body(void *context) {
         if (arguments[k].tensor != NULL && decides_more(arguments[k].tensor, like)) like = arguments[k].tensor;
     for (int k = 0; k < c->signature->count; k++)
         if (c->is_number[k]) arguments[k].tensor = number_node(arguments[k].number, like);
-    *c->slot = node_retain(c->signature->op->build(c->signature->op, arguments));
+    const operator *op = c->signature->op;
+    node *y = op->build(op, arguments), *results[MAX_RESULTS] = {y};
+    y->exposed = true; /* several results are parts of one value, which is computed once */
+    for (int k = 0; k < op->results; k++) results[k] = op->result(y, k);
+    for (int k = 0; k == 0 || k < op->results; k++) *c->slots[k] = node_retain(results[k]);
 }
 
 static int call_operator(lua_State *L) {
     call c = {.signature = lua_touserdata(L, lua_upvalueindex(1))};
+    int results = c.signature->op->results > 0 ? c.signature->op->results : 1;
     read_arguments(L, &c);
-    c.slot = tensor_push_slot(L);
+    for (int k = 0; k < results; k++) c.slots[k] = tensor_push_slot(L);
     core_run(L, call_body, &c);
-    tensor_filled(L, c.slot);
-    return 1;
+    for (int k = 0; k < results; k++) tensor_filled(L, c.slots[k]);
+    return results;
 }
 
 /* --- registration ---------------------------------------------------------------------------------------------------------- */
@@ -228,8 +262,24 @@ static void push_row(lua_State *L, const operator *op) {
     lua_setfield(L, -2, "integers");
 }
 
-/* Adds `operators` (name -> row, with the function as row.call where it can be called) and the functions themselves,
- * as methods as well: t:exp() and exp(t). */
+/* Puts the function on top of the stack where users find it: "linalg.eigh" in the library's table linalg, any other in
+ * the library and among the tensors' methods: exp(t) and t:exp(). */
+static void place_function(lua_State *L, const char *name, int library, int methods) {
+    const char *dot = strchr(name, '.');
+    if (dot == NULL) {
+        lua_pushvalue(L, -1);
+        lua_setfield(L, methods, name);
+        lua_setfield(L, library, name);
+        return;
+    }
+    lua_pushlstring(L, name, (size_t)(dot - name));
+    luaL_getsubtable(L, library, lua_tostring(L, -1));
+    lua_pushvalue(L, -3);
+    lua_setfield(L, -2, dot + 1);
+    lua_pop(L, 3);
+}
+
+/* Adds `operators` (name -> row, with the function as row.call where it can be called) and the functions themselves. */
 void operators_register(lua_State *L) {
     int library = lua_gettop(L);
     lua_newtable(L);
@@ -240,9 +290,7 @@ void operators_register(lua_State *L) {
             push_operator(L, op);
             lua_pushvalue(L, -1);
             lua_setfield(L, -3, "call");
-            lua_pushvalue(L, -1);
-            lua_setfield(L, library + 2, op->name);
-            lua_setfield(L, library, op->name);
+            place_function(L, op->name, library, library + 2);
         }
         lua_setfield(L, library + 1, op->name);
     }

@@ -51,6 +51,9 @@ struct operator {
     bool (*accepts)(const operand *input); /* KERNEL: the layouts it takes (NULL: any); the plan copies others first */
     /* The node for a call from outside; argument k stands at arguments[k]. */
     node *(*build)(const operator *self, const argument *arguments);
+    /* Where a call gives several tensors: how many, and number 0 .. results - 1 of them, made from what build made. */
+    int results;
+    node *(*result)(node *y, int number);
     /* The gradient with respect to input `index`, given the gradient g of the result y; NULL for none. */
     node *(*gradient)(node *y, node *g, int index);
     /* VIEW: fills out->strides and out->offset from `in`; false when the numbers must first be made contiguous. */
@@ -71,9 +74,11 @@ void operator_register(operator *row);
 const operator *operator_first(void); /* then ->next; in alphabetical order */
 bool op_is(const node *n, const char *name); /* does this operator stand at the node? */
 
-/* Defines and registers a row: OPERATOR(sum, .signature = ..., ...). The row is called row_sum. */
-#define OPERATOR(identifier, ...)                                                       \
-    static operator row_##identifier = {.name = #identifier, __VA_ARGS__};              \
+/* Defines and registers a row: OPERATOR(sum, .signature = ..., ...). The row is called row_sum. OPERATOR_NAMED gives it
+ * another name: users find "space.name" in the table `space`, and not among the tensors' methods. */
+#define OPERATOR(identifier, ...) OPERATOR_NAMED(identifier, #identifier, __VA_ARGS__)
+#define OPERATOR_NAMED(identifier, text, ...)                                           \
+    static operator row_##identifier = {.name = text, __VA_ARGS__};                     \
     __attribute__((constructor)) static void register_##identifier(void) {              \
         operator_register(&row_##identifier);                                           \
     }

@@ -16,7 +16,7 @@ local ORDER = {
   -- node
   "node",
   -- operators
-  "operator", "elementwise", "kernel_elementwise", "operators", "operators_*",
+  "operator", "elementwise", "kernel_elementwise", "operators", "linalg", "operators_*",
   -- grad
   "grad",
   -- plan and run

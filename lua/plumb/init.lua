@@ -1,7 +1,8 @@
 --- plumb: a laboratory for how neural networks learn.
 --
 -- Everything stands under `local plumb = require "plumb"`: tensors and their operators (plumb.zeros, plumb.exp, t:sum(1)),
--- transforms (plumb.grad, plumb.compile), plumb.nn, plumb.optim, plumb.fit, plumb.data, plumb.plot, plumb.files.
+-- plumb.linalg (linalg.eigh), transforms (plumb.grad, plumb.compile), plumb.nn, plumb.optim, plumb.fit, plumb.data,
+-- plumb.plot, plumb.files.
 -- At the prompt the same names are globals. plumb.help(x) explains.
 local core = require "plumb.core"
 
@@ -15,6 +16,7 @@ local plumb = {
   evaluate = core.evaluate,
   is_tensor = core.is_tensor,
   operators = core.operators,
+  linalg = core.linalg,
 }
 
 for _, part in ipairs { "tensor", "transform", "help" } do

@@ -375,7 +375,7 @@ Tensor.__tostring = format.tensor
 Tensor.__name = "tensor"
 
 for name, row in pairs(operators) do
-  if row.call and tensor[name] == nil then tensor[name] = row.call end
+  if row.call and tensor[name] == nil and not name:find(".", 1, true) then tensor[name] = row.call end
 end
 
 return tensor

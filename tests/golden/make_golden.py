@@ -272,6 +272,39 @@ def second_order_case(name, sizes, activation, loss_function, x, y):
     }
 
 
+# ---- 4. linear algebra ------------------------------------------------------------------------------------------
+
+def linalg_case(name, function, inputs):
+    """A function of matrices that signs and other choices do not change, and the gradients of sum(output * weights)."""
+    described = case(name, name, function, inputs)
+    return {key: described[key] for key in ("name", "inputs", "output", "weights", "gradients")}
+
+
+def write_linalg(directory):
+    linalg = torch.linalg
+    torch.manual_seed(SEED + 4)
+    def matrix(*shape): return torch.randn(*shape, dtype=torch.float64)
+    def symmetric(x): return (x + x.mT) / 2
+    def positive(x): return x @ x.mT + torch.eye(x.shape[-1], dtype=torch.float64)
+    def projectors(u): return torch.einsum("...ik,...jk->...kij", u, u)   # v v^T, without the vector's sign
+    def product(u, s, vh): return (u * s.cos().unsqueeze(-2)) @ vh
+    write(directory, "linalg.json", {"cases": [
+        linalg_case("eigvalsh", lambda x: linalg.eigvalsh(symmetric(x)), [matrix(5, 5)]),
+        linalg_case("eigvalsh_batch", lambda x: linalg.eigvalsh(symmetric(x)), [matrix(2, 3, 3)]),
+        linalg_case("eigh_vectors", lambda x: projectors(linalg.eigh(symmetric(x))[1]), [matrix(4, 4)]),
+        linalg_case("svdvals", linalg.svdvals, [matrix(5, 3)]),
+        linalg_case("svd", lambda x: product(*linalg.svd(x, full_matrices=False)), [matrix(5, 3)]),
+        linalg_case("svd_wide_batch", lambda x: product(*linalg.svd(x, full_matrices=False)), [matrix(2, 3, 4)]),
+        linalg_case("cholesky", lambda x: linalg.cholesky(positive(x)), [matrix(4, 4)]),
+        linalg_case("qr_q", lambda x: linalg.qr(x)[0], [matrix(5, 3)]),
+        linalg_case("qr_r", lambda x: linalg.qr(x)[1], [matrix(5, 3)]),
+        linalg_case("solve", linalg.solve, [matrix(4, 4), matrix(4, 2)]),
+        linalg_case("solve_vector", linalg.solve, [matrix(4, 4), matrix(4)]),
+        linalg_case("solve_broadcast", linalg.solve, [matrix(2, 1, 3, 3), matrix(3, 3, 2)]),
+        linalg_case("inv", linalg.inv, [matrix(2, 3, 3)]),
+    ]})
+
+
 def flat(tensors):
     return torch.cat([tensor.reshape(-1) for tensor in tensors])
 
@@ -296,6 +329,7 @@ def main():
     write_traces(directory)
     write_operators(directory)
     write_second_order(directory)
+    write_linalg(directory)
 
 
 if __name__ == "__main__":
