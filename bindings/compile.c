@@ -1,68 +1,11 @@
 /* Compiled functions: a Lua function runs once on arguments without values, its graph is planned, and from then on the
- * plan runs. Variables hold the state that such a function updates. lua/plumb/transform.lua has the names that users
- * call. */
+ * plan runs; variables (variable.c) hold the state that it updates. lua/plumb/transform.lua has the names that users call. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "transform.h"
 
-#define VARIABLE "plumb.Variable"
 #define COMPILED "plumb.Compiled"
-
-/* --- variables -------------------------------------------------------------------------------------------------------------
- * A variable holds a tensor that changes from step to step. Since nothing else refers to its array, a compiled step may
- * write the new value over the old; a tensor that was taken out of it keeps the old array alive and unchanged. */
-
-static node **variable_check(lua_State *L, int index) {
-    node **variable = luaL_checkudata(L, index, VARIABLE);
-    if (*variable == NULL) core_error(L, "this variable has been collected");
-    return variable;
-}
-
-typedef struct {
-    node **slot;
-    const array *value;
-} sharing;
-
-static void share_body(void *context) {
-    sharing *s = context;
-    *s->slot = node_retain(node_constant(*s->value));
-}
-
-/* Nodes are never shared with a variable, only arrays: the array's count then tells whether anyone else sees it. */
-static int variable_new(lua_State *L) {
-    const array *value = tensor_value(L, 1);
-    node **slot = lua_newuserdatauv(L, sizeof *slot, 0);
-    *slot = NULL;
-    luaL_setmetatable(L, VARIABLE);
-    core_run(L, share_body, &(sharing){slot, value});
-    return 1;
-}
-
-static int variable_get(lua_State *L) {
-    node **variable = variable_check(L, 1), **slot = tensor_push_slot(L);
-    core_run(L, share_body, &(sharing){slot, &(*variable)->value});
-    return 1;
-}
-
-static int variable_set(lua_State *L) {
-    node **variable = variable_check(L, 1);
-    const node *n = tensor_check(L, 2);
-    if (n->type != (*variable)->type || !shape_equal(n->shape, (*variable)->shape))
-        return core_error(L, "a variable of %s and shape %s cannot become %s of shape %s", dtype_name((*variable)->type),
-                          shape_format((*variable)->shape).text, dtype_name(n->type), shape_format(n->shape).text);
-    node *old = *variable;
-    core_run(L, share_body, &(sharing){variable, tensor_value(L, 2)});
-    node_release(old);
-    return 0;
-}
-
-static int variable_collect(lua_State *L) {
-    node **variable = luaL_checkudata(L, 1, VARIABLE);
-    node_release(*variable);
-    *variable = NULL;
-    return 0;
-}
 
 /* --- compile ---------------------------------------------------------------------------------------------------------------- */
 
@@ -387,7 +330,7 @@ static int compiled_describe(lua_State *L) {
     return 1;
 }
 
-static void new_class(lua_State *L, const char *name, const luaL_Reg *methods, lua_CFunction collect, lua_CFunction call) {
+void class_register(lua_State *L, const char *name, const luaL_Reg *methods, lua_CFunction collect, lua_CFunction call) {
     luaL_newmetatable(L, name);
     lua_newtable(L);
     luaL_setfuncs(L, methods, 0);
@@ -404,11 +347,9 @@ static int is_compiling(lua_State *L) {
 }
 
 void compile_register(lua_State *L) {
-    static const luaL_Reg functions[] = {{"variable", variable_new}, {"compile", compiled_new},
+    static const luaL_Reg functions[] = {{"compile", compiled_new},
                                          {"is_compiling", is_compiling}, {NULL, NULL}};
-    static const luaL_Reg variable_methods[] = {{"get", variable_get}, {"set", variable_set}, {NULL, NULL}};
     static const luaL_Reg compiled_methods[] = {{"describe", compiled_describe}, {NULL, NULL}};
     luaL_setfuncs(L, functions, 0);
-    new_class(L, VARIABLE, variable_methods, variable_collect, NULL);
-    new_class(L, COMPILED, compiled_methods, compiled_collect, compiled_call);
+    class_register(L, COMPILED, compiled_methods, compiled_collect, compiled_call);
 }

@@ -80,6 +80,7 @@ int luaopen_plumb_core(lua_State *L) {
     index_register(L);
     gradient_register(L);
     compile_register(L);
+    variable_register(L);
     files_register(L);
     process_register(L);
     return 1;

@@ -15,6 +15,7 @@ cleanup *push_cleanup(lua_State *L) {
 static int cleanup_close(lua_State *L) {
     cleanup *c = luaL_checkudata(L, 1, CLEANUP);
     if (c->level > 0) trace_end(c->level);
+    if (c->level == 1) deferred_forget(L);
     if (c->compiling) compiling--;
     *c = (cleanup){0, false};
     return 0;
@@ -60,11 +61,27 @@ static void sweep_body(void *context) {
         if (*g->out[i] == NULL) *g->out[i] = node_retain(gradients[i]);
 }
 
-static void evaluate_results(void *context) {
-    gradient *g = context;
-    node *nodes[MAX_GRADIENTS + 1] = {g->result};
-    for (int i = 0; i < g->count; i++) nodes[i + 1] = *g->out[i];
-    evaluate(nodes, g->count + 1);
+typedef struct {
+    node **nodes;
+    int count;
+} evaluation;
+
+static void evaluate_body(void *context) {
+    evaluation *e = context;
+    evaluate(e->nodes, e->count);
+}
+
+/* The result, its gradients and what variables are to become, in one run. */
+static void evaluate_results(lua_State *L, const gradient *g) {
+    int top = lua_gettop(L), deferred = deferred_push(L), count = 0;
+    node **nodes = lua_newuserdatauv(L, (size_t)(1 + g->count + deferred) * sizeof *nodes, 0);
+    nodes[count++] = g->result;
+    for (int i = 0; i < g->count; i++) nodes[count++] = *g->out[i];
+    lua_pushvalue(L, top + 1);
+    if (deferred > 0) deferred_nodes(L, nodes + count);
+    core_run(L, evaluate_body, &(evaluation){nodes, count + deferred});
+    if (deferred > 0) deferred_set(L);
+    lua_settop(L, top);
 }
 
 /* The arguments of f are evaluated before it is traced, so that a loop's steps do not pile up in one graph. */
@@ -117,10 +134,10 @@ static int differentiate(lua_State *L) {
     if (g.result == NULL)
         return core_error(L, "grad: the function must return a tensor first, not %s",
                           results > 0 ? luaL_typename(L, first) : "nothing");
-    luaL_checkstack(L, g.count + 2, NULL);
+    luaL_checkstack(L, g.count + 12, NULL);
     for (int i = 0; i < g.count; i++) g.out[i] = tensor_push_slot(L);
     core_run(L, sweep_body, &g);
-    if (eager) core_run(L, evaluate_results, &g);
+    if (eager) evaluate_results(L, &g);
     for (int i = 0; i < g.count; i++) (*g.out[i])->exposed = true;
     return results + g.count;
 }

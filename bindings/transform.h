@@ -1,4 +1,4 @@
-/* What gradient.c and compile.c share. */
+/* What gradient.c, compile.c and variable.c share. */
 #ifndef PLUMB_TRANSFORM_H
 #define PLUMB_TRANSFORM_H
 
@@ -15,7 +15,21 @@ cleanup *push_cleanup(lua_State *L);
  * died, a protected call does not. */
 int call_closing(lua_State *L, lua_CFunction body);
 
+/* A class of userdata with methods and __gc; `call` may be NULL. */
+void class_register(lua_State *L, const char *name, const luaL_Reg *methods, lua_CFunction collect, lua_CFunction call);
+
+#define VARIABLE "plumb.Variable"
+node **variable_check(lua_State *L, int index);
+
+/* Variables that get a new value along with the gradient under way: pushes their table (or nil) and returns how many; their
+ * pending values; with the table on top of the stack and the values computed, sets them. */
+int deferred_push(lua_State *L);
+void deferred_nodes(lua_State *L, node **nodes);
+void deferred_set(lua_State *L);
+void deferred_forget(lua_State *L);
+
 void gradient_register(lua_State *L); /* each adds its functions to the table on top of the stack */
 void compile_register(lua_State *L);
+void variable_register(lua_State *L);
 
 #endif
