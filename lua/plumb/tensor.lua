@@ -343,6 +343,85 @@ composed { name = "lerp", signature = "x, y, weight", doc = "x + weight * (y - x
     return check("lerp", x) * (1 - weight) + check("lerp", y) * weight
   end }
 
+-- ---- average pooling: the mean over windows of rows, then of columns, each a product with a matrix ----
+
+-- The matrix (windows, size) that takes means along an axis: a window's row holds 1 / count from its first to its last place.
+local function averaging_matrix(size, windows, dtype)
+  local rows = {}
+  for i, window in ipairs(windows) do
+    local row = {}
+    for j = 1, size do row[j] = j >= window.first and j <= window.last and 1 / window.count or 0 end
+    rows[i] = row
+  end
+  return core.from_nested(rows, dtype)
+end
+
+-- Images (..., h, w) with both axes averaged: windows[1] for rows, windows[2] for columns. nil: as they are.
+local function average(x, windows)
+  if windows[2] then x = x:matmul(averaging_matrix(x:size(-1), windows[2], x:dtype()):t()) end
+  if windows[1] then x = averaging_matrix(x:size(-2), windows[1], x:dtype()):matmul(x) end
+  return x
+end
+
+local function check_images(who, x)
+  if check(who, x):dim() ~= 4 then
+    report.fail("%s: images (n, channels, height, width) were expected, not shape %s", who, format.shape(x))
+  end
+  return real(x)
+end
+
+-- 3 or {3, 5} -> 3, 3 or 3, 5
+local function pair(who, name, value, low)
+  if type(value) ~= "table" then value = { value, value } end
+  return report.integer(who, name, value[1], low), report.integer(who, name, value[2], low)
+end
+
+composed { name = "avg_pool2d", signature = "x, kernel:integers, stride:integers?, padding:integers?, count_include_pad:boolean?",
+  doc = "The mean of each window of images (n, c, h, w); numbers or {vertical, horizontal}; stride is by default the kernel.\n"
+    .. "The padding's zeros count unless count_include_pad is false.",
+  samples = "x=randn(1,2,3,4) ; x:avg_pool2d({2,1},1) ; n,c,i,j -> (x(n,c,i,j) + x(n,c,i+1,j)) / 2\n"
+    .. "x=randn(2,1,2,3) ; x:avg_pool2d(2,2,1) ; n,c,i,j -> (j == 1 and x(n,c,i,1) or x(n,c,i,2) + x(n,c,i,3)) / 4\n"
+    .. "x=randn(2,1,2,3) ; x:avg_pool2d(2,2,1,false) ; n,c,i,j -> j == 1 and x(n,c,i,1) or (x(n,c,i,2) + x(n,c,i,3)) / 2",
+  call = function(x, kernel, stride, padding, count_include_pad)
+    x = check_images("avg_pool2d", x)
+    local windows = {}
+    local kernels = { pair("avg_pool2d", "kernel", kernel, 1) }
+    local strides = { pair("avg_pool2d", "stride", stride or kernel, 1) }
+    local paddings = { pair("avg_pool2d", "padding", padding or 0, 0) }
+    for axis = 1, 2 do
+      local size, width, pad = x:size(2 + axis), kernels[axis], paddings[axis]
+      if pad > width // 2 then report.fail("avg_pool2d: padding %d is more than half the kernel %d", pad, width) end
+      if width > size + 2 * pad then
+        report.fail("avg_pool2d: a kernel of %d does not fit into shape %s with padding %d", width, format.shape(x), pad)
+      end
+      windows[axis] = {}
+      for first = 1 - pad, size + pad - width + 1, strides[axis] do
+        local from, to = math.max(first, 1), math.min(first + width - 1, size)
+        table.insert(windows[axis], { first = from, last = to, count = count_include_pad == false and to - from + 1 or width })
+      end
+    end
+    return average(x, windows)
+  end }
+
+composed { name = "adaptive_avg_pool2d", signature = "x, size:integers",
+  doc = "Images (n, c, h, w) averaged to (n, c, height, width): a number or {height, width}. Row i is the mean of rows\n"
+    .. "floor((i - 1) h / height) + 1 .. ceil(i h / height), columns likewise.",
+  samples = "x=randn(2,1,2,3) ; x:adaptive_avg_pool2d({1,2}) ; n,c,i,j -> (x(n,c,1,j) + x(n,c,1,j+1) + x(n,c,2,j) + x(n,c,2,j+1)) / 4",
+  call = function(x, size)
+    x = check_images("adaptive_avg_pool2d", x)
+    local sizes, windows = { pair("adaptive_avg_pool2d", "size", size, 1) }, {}
+    for axis = 1, 2 do
+      local from, to = x:size(2 + axis), sizes[axis]
+      if from == 0 then report.fail("adaptive_avg_pool2d: shape %s has no pixels", format.shape(x)) end
+      windows[axis] = from ~= to and {} or nil
+      for i = 1, from ~= to and to or 0 do
+        local first, last = (i - 1) * from // to + 1, (i * from + to - 1) // to
+        windows[axis][i] = { first = first, last = last, count = last - first + 1 }
+      end
+    end
+    return average(x, windows)
+  end }
+
 -- ---- the rest of the methods ----
 
 --- t:float(), t:double(), t:long(): t as float32, float64, int64.

@@ -23,13 +23,14 @@ end
 
 function layers.Linear:details() return self.inputs .. ", " .. self.outputs end
 
-function layers.Linear:forward(x, context)
-  self:check_input(x, context)
+function layers.Linear:forward(x, pass)
+  if not pass then return self(x) end
+  self:check_input(x, pass)
   if x:dim() == 0 or x:size(-1) ~= self.inputs then
     self:fail("takes inputs of shape (..., %d), not %s", self.inputs, format.shape(x))
   end
-  local y = core.matmul(x, core.transpose(self:weight_in(context, 1)))
-  return self.has_bias and y + self:weight_in(context, 2) or y
+  local y = core.matmul(x, core.transpose(self:weight_in(pass, 1)))
+  return self.has_bias and y + self:weight_in(pass, 2) or y
 end
 
 -- ---- shapes ----
@@ -88,7 +89,7 @@ local function check_layers(list)
     local layer = list[i]
     if Module.is_class(layer) then report.fail("Sequential: layer %d is nn.%s without its ()", i, layer.name) end
     if not Module.is(layer) then report.fail("Sequential: layer %d is not a layer but %s", i, type(layer)) end
-    if layer.size > 0 and (rawget(layer, "owner") or seen[layer]) then
+    if layer:holds_state() and (rawget(layer, "owner") or seen[layer]) then
       report.fail("Sequential: layer %d (%s) is already part of a model; make one for each place", i, layer:describe_self())
     end
     seen[layer] = true
@@ -105,8 +106,9 @@ function layers.Sequential:initialise(list, ...)
   end
 end
 
-function layers.Sequential:forward(x, context)
-  for i = 1, #self do x = self[i]:forward(x, context) end
+function layers.Sequential:forward(x, pass)
+  if not pass then return self(x) end
+  for i = 1, #self do x = self[i]:forward(x, pass) end
   return x
 end
 

@@ -1,44 +1,53 @@
---- What all layers and models have in common: one flat vector theta of parameters.
+--- What all layers and models have in common: one flat vector theta of parameters, and one of buffers.
 --
 -- A module lists its parameters (name, shape, how they start); the outermost module owns theta, a float tensor (P), and every
 -- weight is a view into it, in PyTorch's order. A module is a function of theta: model(x) uses model.theta, model:at(theta)(x)
--- the same network at other parameters.
+-- the same network at other parameters. What a module remembers beside its parameters, such as running statistics, stands in
+-- a vector of the same kind, `buffers` (B), which training-mode passes update.
 local core = require "plumb.core"
+local flat = require "plumb.nn.flat"
 local format = require "plumb.format"
+local Pass = require "plumb.nn.pass"
 local report = require "plumb.report"
 
-local Module = { doc = "Module: what all layers and models have in common: theta, at, parameters, state_dict, float, double." }
+local Module = { doc = [[
+Module: what all layers and models have in common: theta, buffers, at, train, eval, parameters, state_dict, float, double.]] }
 
 -- ---- classes ----
 
 local properties = {}  -- fields that are computed: module.theta
 
 local function index(self, name)
-  local class = getmetatable(self)
   if properties[name] then return properties[name](self) end
-  local value = class[name]
-  if value == nil and type(name) == "string" then return Module.parameter_view(self, name) end
+  local value = getmetatable(self)[name]
+  if value == nil and type(name) == "string" then
+    local kind, entry = flat.find(self, name)
+    if kind then return self:view(kind, entry) end
+  end
   return value
 end
 
 local function newindex(self, name, value)
   if name == "theta" then return self:set_theta(value) end
-  for _, specification in ipairs(self.specifications or {}) do
-    if specification.name == name then return self:set_parameter(specification, value) end
-  end
+  if name == "buffers" then return self:set_buffers(value) end
+  local kind, entry = flat.find(self, name)
+  if kind then return self:set_entry(kind, entry, value) end
   rawset(self, name, value)
 end
 
---- Module.class(name, doc): a new kind of module. It defines :initialise(...) and :forward(x, context).
+--- Module.class(name, doc): a new kind of module. It defines :initialise(...), which declares parameters and buffers, and
+--- :forward(x, pass), which hands `pass` on to its children's forward. One that draws random numbers has the field
+--- is_random = true.
 function Module.class(name, doc)
   local class = setmetatable({ name = name, doc = doc }, { __index = Module,
     __call = function(class, ...)
-      local self = setmetatable({ offset = 0, size = 0, specifications = {} }, class)
+      local self = setmetatable({ training = true }, class)
+      for _, kind in ipairs(flat.kinds) do rawset(self, kind, flat.new_part()) end
       self:initialise(...)
       return self
     end })
   class.__index, class.__newindex = index, newindex
-  class.__call = function(self, x) return self:forward(x) end
+  class.__call = function(self, x) return Pass.run(self, x) end
   class.__tostring = function(self) return self:describe() end
   class.__name = "nn." .. name
   return class
@@ -56,39 +65,31 @@ function Module.is_class(value)
   return type(value) == "table" and type(meta) == "table" and meta.__index == Module
 end
 
--- ---- parameters ----
+-- ---- declaring ----
 
---- module:declare(name, shape, low, high): a parameter that starts uniform in [low, high). For initialise.
+--- module:declare(name, shape, low, high): a parameter that starts uniform in [low, high), or without `high` as the number
+--- `low`. For initialise.
 function Module:declare(name, shape, low, high)
-  local count = 1
-  for _, size in ipairs(shape) do count = count * size end
-  local seed, stream = require("plumb.tensor").next_key()
-  local list = self.specifications
-  list[#list + 1] = { name = name, shape = shape, first = self.size + 1, count = count, low = low, high = high,
-    seed = seed, stream = stream }
-  self.size = self.size + count
+  local entry = { name = name, shape = shape, low = low, high = high }
+  if high then entry.seed, entry.stream = require("plumb.tensor").next_key() end
+  flat.declare(self.theta_part, entry)
 end
 
---- module:adopt(child): the child's parameters become part of this module's, with the values they have. For initialise.
+--- module:declare_buffer(name, shape, value, dtype): a buffer that starts as a number. Among its siblings it is held in
+--- theta's dtype; with a dtype such as "int64" it shows itself in that one. For initialise.
+function Module:declare_buffer(name, shape, value, dtype)
+  flat.declare(self.buffer_part, { name = name, shape = shape, low = value, dtype = dtype })
+end
+
+--- module:adopt(child): the child's parameters and buffers become part of this module's, with the values they have. For
+--- initialise.
 function Module:adopt(child)
-  local cell = rawget(child, "cell")
-  if cell then
-    rawset(child, "known", cell:get())
-    rawset(child, "cell", nil)
-  end
   rawset(child, "owner", self)
-  child:move(self.offset + self.size)
-  self.size = self.size + child.size
+  for _, kind in ipairs(flat.kinds) do flat.adopt(self, child, kind) end
 end
 
--- Children move along when a module becomes part of a larger one.
-function Module:move(offset)
-  local shift = offset - self.offset
-  self.offset = offset
-  for _, child in ipairs(self) do
-    if child.size > 0 or rawget(child, "owner") == self then child:move(child.offset + shift) end
-  end
-end
+--- module:holds_state(): has it parameters or buffers? Such a module has one place only.
+function Module:holds_state() return self.size + self.buffer_size > 0 end
 
 function Module:root()
   local module = self
@@ -96,170 +97,210 @@ function Module:root()
   return module
 end
 
--- Calls f(path, module, specification) for each parameter, in theta's order.
-function Module:each_parameter(f, path)
-  path = path or ""
-  for _, specification in ipairs(self.specifications) do f(path .. specification.name, self, specification) end
-  for i, child in ipairs(self) do child:each_parameter(f, path .. (i - 1) .. ".") end
-end
+-- ---- the vectors ----
 
--- Adds the first values of a module's parameters to parts, in float64. Those that it had before it became part of a larger
--- model stay; `known` holds them until the root's theta is made.
-local function initial_parts(module, parts, dtypes)
-  local known = rawget(module, "known")
-  if known then
-    parts[#parts + 1], dtypes[known:dtype()] = known:cast("float64"), true
-    return rawset(module, "known", nil)
-  end
-  for _, s in ipairs(module.specifications) do
-    local uniform = core.random("uniform", { s.count }, "float64", s.seed, s.stream)
-    parts[#parts + 1] = uniform * (s.high - s.low) + s.low
-  end
-  for _, child in ipairs(module) do initial_parts(child, parts, dtypes) end
-end
+--- module.size, module.buffer_size: how many parameters and numbers in buffers there are.
+function properties.size(self) return self.theta_part.size end
+function properties.buffer_size(self) return self.buffer_part.size end
 
--- float64 when one of the parts had been made so, else the default.
-local function initial_theta(module)
-  local parts, dtypes = {}, {}
-  initial_parts(module, parts, dtypes)
-  local dtype = dtypes.float64 and "float64" or next(dtypes) or require("plumb.tensor").get_default_dtype()
-  if #parts == 0 then return core.full({ 0 }, 0, dtype) end
-  return core.concat(parts, 1):cast(dtype)
-end
-
---- module:variable(): the variable that holds the root's theta; made when it is first asked for.
-function Module:variable()
+--- module:variable(), module:buffer_variable(): the variables that hold the root's theta and buffers; made when they are first
+--- asked for.
+function Module:variable() return flat.variable(self:root(), "theta_part") end
+function Module:buffer_variable()
   local root = self:root()
-  if not rawget(root, "cell") then rawset(root, "cell", core.variable(initial_theta(root):evaluate())) end
-  return rawget(root, "cell")
+  return root.buffer_part.variable or flat.variable(root, "buffer_part", self:variable():get():dtype())
+end
+
+local variable_of = { theta_part = Module.variable, buffer_part = Module.buffer_variable }
+
+-- This module's part of the root's vector.
+local function vector_of(self, kind)
+  local vector, part = variable_of[kind](self):get(), self[kind]
+  if self:root() == self then return vector end
+  return vector:slice(1, part.offset + 1, part.offset + part.size)
 end
 
 --- module.theta: all parameters as one tensor (P); of a layer within a model, its part. A tensor taken from here never
 --- changes; assigning gives the model new parameters.
-function properties.theta(self)
-  local theta = self:variable():get()
-  if self:root() == self then return theta end
-  return theta:slice(1, self.offset + 1, self.offset + self.size)
+function properties.theta(self) return vector_of(self, "theta_part") end
+
+--- module.buffers: all buffers as one tensor (B), likewise.
+function properties.buffers(self) return vector_of(self, "buffer_part") end
+
+local function check_vector(self, who, name, vector, size)
+  if not core.is_tensor(vector) then report.fail("%s: %s must be a tensor, not %s", who, name, type(vector)) end
+  if vector:dim() ~= 1 or vector:numel() ~= size then
+    report.fail("%s: %s of shape (%d) was expected, as %s has it, not one of shape %s", who, name, size, self:describe_self(),
+      format.shape(vector))
+  end
+  if vector:dtype() ~= "float32" and vector:dtype() ~= "float64" then
+    report.fail("%s: %s must be float32 or float64, not %s", who, name, vector:dtype())
+  end
+  return vector
 end
 
-local function check_theta(self, theta, who)
-  if not core.is_tensor(theta) then report.fail("%s: theta must be a tensor, not %s", who, type(theta)) end
-  if theta:dim() ~= 1 or theta:numel() ~= self.size then
-    report.fail("%s: a theta of shape (%d) was expected, the parameters of %s, not one of shape %s", who, self.size,
-      self:describe_self(), format.shape(theta))
-  end
-  if theta:dtype() ~= "float32" and theta:dtype() ~= "float64" then
-    report.fail("%s: theta must be float32 or float64, not %s", who, theta:dtype())
-  end
-  return theta
-end
-
--- The root's theta with new values (n) from element `first` on.
-local function replace_part(self, name, first, values)
-  local variable = self:variable()
-  local whole, count = variable:get(), values:numel()
+-- The root's vector with new values (n) from element `first` on.
+local function replace(self, kind, name, first, values)
+  local variable = variable_of[kind](self)
+  local whole = variable:get()
   if values:dtype() ~= whole:dtype() then
     report.fail("%s: %s for a %s model (see model:float(), model:double())", name, values:dtype(), whole:dtype())
   end
-  if count < whole:numel() then
-    values = core.concat({ whole:slice(1, 1, first - 1), values, whole:slice(1, first + count) }, 1)
-  end
-  variable:set(values)
+  variable:set(flat.replaced(whole, first, values))
 end
 
 function Module:set_theta(theta)
-  replace_part(self, "theta", self.offset + 1, check_theta(self, theta, "theta"))
+  check_vector(self, "theta", "theta", theta, self.size)
+  replace(self, "theta_part", "theta", self.theta_part.offset + 1, theta)
+end
+
+function Module:set_buffers(buffers)
+  check_vector(self, "buffers", "buffers", buffers, self.buffer_size)
+  replace(self, "buffer_part", "buffers", self.buffer_part.offset + 1, buffers)
 end
 
 -- layer.weight = tensor
-function Module:set_parameter(s, value)
-  local shape = "(" .. table.concat(s.shape, ", ") .. ")"
-  if not core.is_tensor(value) then self:fail("%s must be a tensor of shape %s, not %s", s.name, shape, type(value)) end
-  if format.shape(value) ~= shape then self:fail("%s has shape %s, not %s", s.name, shape, format.shape(value)) end
-  replace_part(self, s.name, self.offset + s.first, value:flatten())
+function Module:set_entry(kind, entry, value)
+  local shape = "(" .. table.concat(entry.shape, ", ") .. ")"
+  if not core.is_tensor(value) then self:fail("%s must be a tensor of shape %s, not %s", entry.name, shape, type(value)) end
+  if format.shape(value) ~= shape then
+    self:fail("%s has shape %s, not %s", entry.name, shape, format.shape(value))
+  end
+  if entry.dtype then value = value:cast(variable_of[kind](self):get():dtype()) end
+  replace(self, kind, entry.name, self[kind].offset + entry.first, value:flatten())
 end
 
---- module:at(theta) -> the same network, as a function of its input, at other parameters: a float tensor (P).
-function Module:at(theta)
-  check_theta(self, theta, "at")
-  local context = { theta = theta, shift = self.offset }
-  return function(x) return self:forward(x, context) end
-end
-
--- What a forward pass computes with: the theta given to at, or that of the model.
-local function in_context(self, context)
-  if context then return context end
+--- module:own_theta() -> the root's theta, which a function that is compiled must not take for a constant.
+function Module:own_theta()
   if core.is_compiling() and self.size > 0 then
     self:fail("the parameters would become constants of the function that is compiled; give it theta and call model:at(theta)(x)")
   end
-  return { theta = self:variable():get() }
+  return self:variable():get()
 end
 
--- The view of one of this module's parameters in the theta of a forward pass.
-function Module:weight_in(context, place)
-  context = in_context(self, context)
-  local s = self.specifications[place]
-  local first = self.offset - (context.shift or 0) + s.first
-  return context.theta:slice(1, first, first + s.count - 1):reshape(s.shape)
+-- layer.weight, layer.running_mean: a view into theta or buffers.
+function Module:view(kind, entry)
+  local vector = kind == "theta_part" and self:own_theta() or self:buffer_variable():get()
+  return flat.view(vector, self[kind], entry, 0)
 end
 
--- module.weight, module.bias: a view into theta.
-function Module:parameter_view(name)
-  for place, s in ipairs(rawget(self, "specifications") or {}) do
-    if s.name == name then return self:weight_in(nil, place) end
+-- ---- forward passes ----
+
+--- module:at(theta) -> the same network, as a function of its input, at other parameters: a float tensor (P).
+--- module:at(theta, {buffers =, key =, training =}): also with other buffers (B); with random numbers that are a function of
+--- an int64 key {seed, step} with a step below 2^32; in training or evaluation mode, whatever the modes of its layers. With
+--- `buffers` nothing is changed in the model: in training mode the function returns the output and the new buffers. So all
+--- of it can be compiled.
+function Module:at(theta, options)
+  check_vector(self, "at", "theta", theta, self.size)
+  if options == nil then return function(x) return Pass.run(self, x, theta) end end
+  options = report.options("at", options, { buffers = report.none, key = report.none, training = report.none })
+  if options.buffers ~= nil then check_vector(self, "at", "buffers", options.buffers, self.buffer_size) end
+  local key = options.key
+  if key ~= nil and not (core.is_tensor(key) and key:dtype() == "int64" and key:dim() == 1 and #key == 2) then
+    report.fail("at: the key must be an int64 tensor {seed, step}, not %s", core.is_tensor(key)
+      and ("%s of shape %s"):format(key:dtype(), format.shape(key)) or type(key))
   end
-  return nil
+  if options.training ~= nil and type(options.training) ~= "boolean" then
+    report.fail("at: training must be true or false, not %s", tostring(options.training))
+  end
+  return function(x) return Pass.run(self, x, theta, options) end
 end
+
+-- For forward: this module's parameter number `place`, as the pass has it.
+function Module:weight_in(pass, place)
+  local theta, shift = pass:theta_of(self)
+  return flat.view(theta, self.theta_part, self.theta_part.entries[place], shift)
+end
+
+-- ---- modes ----
+
+--- module:each_module(f): calls f for the module itself, its children, and theirs.
+function Module:each_module(f)
+  f(self)
+  for _, child in ipairs(self) do child:each_module(f) end
+end
+
+--- module:train(mode = true): puts the module and all below it into training mode (or out of it) and returns it. New modules
+--- are in training mode: dropout drops, and batch normalisation uses the batch's statistics and updates the running ones at
+--- every pass.
+function Module:train(mode)
+  if mode == nil then mode = true end
+  if type(mode) ~= "boolean" then report.fail("train: the mode must be true or false, not %s", tostring(mode)) end
+  self:each_module(function(module) rawset(module, "training", mode) end)
+  return self
+end
+
+--- module:eval(): evaluation mode, the opposite of module:train(): passes change nothing and draw no random numbers.
+function Module:eval() return self:train(false) end
+
+--- module:draws(): does a pass in training mode draw random numbers?
+function Module:draws()
+  local draws = false
+  self:each_module(function(module) draws = draws or module.is_random == true end)
+  return draws
+end
+
+-- ---- state ----
 
 --- module:parameters() -> list of {name =, value =, first =, count =}: every weight as a view, and its place in theta.
 function Module:parameters()
-  local list, theta = {}, self.theta
-  self:each_parameter(function(path, module, s)
-    local first = module.offset - self.offset + s.first
-    list[#list + 1] = { name = path, first = first, count = s.count,
-      value = theta:slice(1, first, first + s.count - 1):reshape(s.shape) }
+  local list, theta, offset = {}, self.theta, self.theta_part.offset
+  flat.each(self, "theta_part", function(path, module, entry)
+    list[#list + 1] = { name = path, first = module.theta_part.offset - offset + entry.first, count = entry.count,
+      value = flat.view(theta, module.theta_part, entry, offset) }
   end)
   return list
 end
 
---- module:state_dict() -> {name = tensor}: names as in PyTorch ("0.weight" counts layers from 0).
+--- module:state_dict() -> {name = tensor}: parameters and buffers, with names as in PyTorch ("0.weight" counts layers from 0).
 function Module:state_dict()
   local state = {}
-  for _, parameter in ipairs(self:parameters()) do state[parameter.name] = parameter.value end
+  for _, kind in ipairs(flat.kinds) do
+    local vector, offset = vector_of(self, kind), self[kind].offset
+    flat.each(self, kind, function(path, module, entry)
+      state[path] = flat.view(vector, module[kind], entry, offset)
+    end)
+  end
   return state
 end
 
---- module:load_state_dict(state): takes the parameters from {name = tensor}; names and shapes must be the model's.
+-- What a state dict says about one entry, as numbers of the vector's dtype.
+local function checked_value(state, path, entry, dtype)
+  local value, shape = state[path], "(" .. table.concat(entry.shape, ", ") .. ")"
+  if value == nil then report.fail("load_state_dict: '%s' is missing", path) end
+  if not core.is_tensor(value) then report.fail("load_state_dict: '%s' must be a tensor, not %s", path, type(value)) end
+  if format.shape(value) ~= shape then
+    report.fail("load_state_dict: '%s' has shape %s, but the model's has %s", path, format.shape(value), shape)
+  end
+  return value:cast(dtype):flatten()
+end
+
+--- module:load_state_dict(state): takes parameters and buffers from {name = tensor}; names and shapes must be the model's.
 function Module:load_state_dict(state)
   if type(state) ~= "table" then report.fail("load_state_dict: a table {name = tensor}, not %s", type(state)) end
-  local parts, known, dtype = {}, {}, self.theta:dtype()
-  for _, parameter in ipairs(self:parameters()) do
-    local value = state[parameter.name]
-    known[parameter.name] = true
-    if value == nil then report.fail("load_state_dict: '%s' is missing", parameter.name) end
-    if not core.is_tensor(value) then
-      report.fail("load_state_dict: '%s' must be a tensor, not %s", parameter.name, type(value))
-    end
-    if format.shape(value) ~= format.shape(parameter.value) then
-      report.fail("load_state_dict: '%s' has shape %s, but the model's has %s", parameter.name, format.shape(value),
-        format.shape(parameter.value))
-    end
-    parts[#parts + 1] = value:cast(dtype):flatten()
+  local known, dtype, vectors = {}, self.theta:dtype(), {}
+  for _, kind in ipairs(flat.kinds) do
+    local values = {}
+    flat.each(self, kind, function(path, _, entry)
+      values[#values + 1], known[path] = checked_value(state, path, entry, dtype), true
+    end)
+    vectors[kind] = #values > 0 and core.concat(values, 1):evaluate() or nil
   end
   for name in pairs(state) do
     if not known[name] then report.fail("load_state_dict: the model has no parameter '%s'", tostring(name)) end
   end
-  if #parts > 0 then self.theta = core.concat(parts, 1) end
+  for kind, vector in pairs(vectors) do replace(self, kind, "load_state_dict", self[kind].offset + 1, vector) end
 end
 
 local function convert(self, dtype)
   local root = self:root()
   if root:variable():get():dtype() == dtype then return self end
-  rawset(root, "cell", core.variable(root:variable():get():cast(dtype):evaluate()))
+  for _, kind in ipairs(flat.kinds) do flat.convert(root, kind, dtype) end
   return self
 end
 
---- module:double() and module:float() change the parameters' dtype and return the module.
+--- module:double() and module:float() change the dtype of parameters and buffers and return the module.
 function Module:double() return convert(self, "float64") end
 function Module:float() return convert(self, "float32") end
 
@@ -284,13 +325,22 @@ end
 function Module:fail(message, ...) report.fail("%s: %s", self:place(), message:format(...)) end
 
 -- The input must be a tensor, and of theta's dtype where the module has parameters.
-function Module:check_input(x, context)
+function Module:check_input(x, pass)
   if not core.is_tensor(x) then self:fail("the input must be a tensor, not %s", type(x)) end
-  if #self.specifications == 0 then return x end
-  local dtype = in_context(self, context).theta:dtype()
+  if #self.theta_part.entries == 0 then return x end
+  local dtype = pass:theta_of(self):dtype()
   if x:dtype() ~= dtype then
     self:fail("the input is %s of shape %s, but the parameters are %s (convert it with :%s())", x:dtype(),
       format.shape(x), dtype, dtype == "float32" and "float" or "double")
+  end
+  return x
+end
+
+-- check_input for layers that compute with real numbers, with or without parameters.
+function Module:check_real(x, pass)
+  self:check_input(x, pass)
+  if x:dtype() ~= "float32" and x:dtype() ~= "float64" then
+    self:fail("takes float32 or float64 inputs, not %s of shape %s (convert them with :float())", x:dtype(), format.shape(x))
   end
   return x
 end
