@@ -94,7 +94,7 @@ end
 -- Labels that the model has no output for, found before the training instead of in the middle of it.
 local function check_labels(who, set, model)
   if set.y:dim() ~= 1 or set.y:dtype() ~= "int64" then return end -- the loss knows what to say
-  local classes = model(set.x:slice(1, 1, 1)):size(-1)
+  local classes = model:at(model.theta, { training = false })(set.x:slice(1, 1, 1)):size(-1)
   local low, high = set.y:min():item(), set.y:max():item()
   if low < 1 or high > classes then
     report.fail("fit: the labels of %s are from %d to %d, but must be from 1 to %d, the model's outputs", who, low, high,
@@ -109,43 +109,55 @@ local function classifies(options, train)
   return options.loss == nn.cross_entropy and train.y:dtype() == "int64"
 end
 
--- Everything of one step: the batch, loss, gradient and update. A step whose loss is not finite changes nothing.
+-- Everything of one step: the batch, loss, gradient and update, from the arguments that train_epoch lists. A step whose loss
+-- is not finite changes nothing.
 local function compile_step(model, options, with_accuracy, state_count)
   local loss_of, optimizer = options.loss, options.optimizer
+  local has_buffers, draws = model.buffer_size > 0, model:draws()
   return transform.compile(function(theta, ...)
-    local arguments = { ... }
-    local state = table.move(arguments, 1, state_count, 1, {})
-    local x, y, index = table.unpack(arguments, state_count + 1, state_count + 3)
-    local numbers = table.move(arguments, state_count + 4, #arguments, 1, {})
+    local arguments, taken = { ... }, 0
+    local function take(wanted)
+      if not wanted then return nil end
+      taken = taken + 1
+      return arguments[taken]
+    end
+    local state = {}
+    for i = 1, state_count do state[i] = take(true) end
+    local buffers, x, y, index, key = take(has_buffers), take(true), take(true), take(true), take(draws)
+    local numbers = table.move(arguments, taken + 1, #arguments, 1, {})
     local xs, ys = x:index_select(1, index), y:index_select(1, index)
-    local loss, accuracy, gradient = core.value_and_grad(function(parameters)
-      local output = model:at(parameters)(xs)
+    local pass = { training = true, buffers = buffers, key = key }
+    local loss, accuracy, new_buffers, gradient = core.value_and_grad(function(parameters)
+      local output, updated = model:at(parameters, pass)(xs)
       local value = loss_of(output, ys)
-      return value, with_accuracy and nn.accuracy(output, ys) or value
+      return value, with_accuracy and nn.accuracy(output, ys) or value, updated
     end, 1, nil, theta)
     local new_theta, new_state = optimizer:update(theta, gradient, state, numbers)
     local finite = loss:isfinite()
     local results = { core.where(finite, new_theta, theta) }
     for i, tensor in ipairs(new_state) do results[i + 1] = core.where(finite, tensor, state[i]) end
+    if has_buffers then results[#results + 1] = core.where(finite, new_buffers, buffers) end
     results[#results + 1], results[#results + 2] = loss, accuracy
     return table.unpack(results)
   end)
 end
 
---- fit's measure of a model on a set: the mean loss, and the accuracy or nil, in batches.
+--- fit.evaluation(model, loss, with_accuracy) -> function(set) -> the mean loss, and the accuracy or nil: fit's measure of a
+--- model on a data set, in batches and in evaluation mode, whatever mode the model is in.
 local function make_evaluation(model, loss_of, with_accuracy)
-  local evaluate = transform.compile(function(theta, x, y)
-    local output = model:at(theta)(x)
+  local evaluate = transform.compile(function(theta, x, y, buffers)
+    local output = model:at(theta, { training = false, buffers = buffers })(x)
     local loss = loss_of(output, y)
     return loss, with_accuracy and nn.accuracy(output, y) or loss
   end)
   return function(set)
     local n, loss, accuracy = #set.x, 0, 0
-    local theta = model.theta
+    local theta, buffers = model.theta, model.buffer_size > 0 and { model.buffers } or {}
     for first = 1, n, EVALUATION_BATCH do
       local last = math.min(first + EVALUATION_BATCH - 1, n)
       local share = (last - first + 1) / n
-      local batch_loss, batch_accuracy = evaluate(theta, set.x:slice(1, first, last), set.y:slice(1, first, last))
+      local batch_loss, batch_accuracy = evaluate(theta, set.x:slice(1, first, last), set.y:slice(1, first, last),
+        table.unpack(buffers))
       loss, accuracy = loss + share * batch_loss:item(), accuracy + share * batch_accuracy:item()
     end
     return loss, with_accuracy and accuracy or nil
@@ -168,10 +180,12 @@ local function check_parameters(run, loop)
   local theta = loop.theta:get()
   if not all_finite(theta) then
     loop.theta:set(loop.safe_theta)
+    if loop.buffers then loop.buffers:set(loop.safe_buffers) end
     report.fail("fit: a gradient was not finite by step %d (epoch %d), though the loss was; the parameters are again those "
       .. "after step %d", run.step, run.epoch + 1, loop.safe_step)
   end
   loop.safe_theta, loop.safe_step = theta, run.step
+  loop.safe_buffers = loop.buffers and loop.buffers:get()
 end
 
 local function fail_at_loss(run, loop, loss, batch)
@@ -183,13 +197,25 @@ end
 -- What a hook may have changed: the optimiser's settings ask for another compiled step; the model must still be there.
 local function refresh(run, loop)
   local optimizer = loop.options.optimizer
-  if run.model:variable() ~= loop.theta then
+  if run.model:variable() ~= loop.theta or loop.buffers and run.model:buffer_variable() ~= loop.buffers then
     report.fail("fit: a hook gave the model other parameters (by double, float, or by making it part of another model)")
   end
   if not loop.step or loop.version ~= optimizer.version then
     loop.step = compile_step(run.model, loop.options, loop.with_accuracy, #loop.state)
     loop.version = optimizer.version
   end
+end
+
+-- What the compiled step takes: theta, the optimiser's state, buffers if there are any, the data and the places of the batch
+-- in it, a key if random numbers are drawn, the optimiser's numbers.
+local function step_arguments(run, loop, index)
+  local arguments = { loop.theta, table.unpack(loop.state) }
+  if loop.buffers then arguments[#arguments + 1] = loop.buffers end
+  local at = #arguments
+  arguments[at + 1], arguments[at + 2], arguments[at + 3] = loop.train.x, loop.train.y, index
+  if loop.draws then arguments[at + 4] = core.from_nested({ loop.options.seed, run.step }, "int64") end
+  local numbers = loop.options.optimizer:numbers(run.step)
+  return table.move(numbers, 1, #numbers, #arguments + 1, arguments)
 end
 
 -- One pass over the training set. Returns the means of loss and accuracy over its samples.
@@ -201,15 +227,11 @@ local function train_epoch(run, loop)
     local last = math.min(first + options.batch - 1, n)
     refresh(run, loop)
     run.step = run.step + 1
-    local arguments = { loop.theta, table.unpack(loop.state) }
-    local at = #arguments
-    arguments[at + 1], arguments[at + 2], arguments[at + 3] = train.x, train.y, order:slice(1, first, last)
-    local numbers = options.optimizer:numbers(run.step)
-    for i = 1, #numbers do arguments[at + 3 + i] = numbers[i] end
-    local loss, accuracy = loop.step(table.unpack(arguments))
+    local index = order:slice(1, first, last)
+    local loss, accuracy = loop.step(table.unpack(step_arguments(run, loop, index)))
     loss = loss:item()
     if loss ~= loss or loss == math.huge or loss == -math.huge then
-      fail_at_loss(run, loop, loss, train.x:index_select(1, arguments[at + 3]))
+      fail_at_loss(run, loop, loss, train.x:index_select(1, index))
     end
     local share = last - first + 1
     loss_sum, accuracy_sum = loss_sum + share * loss, accuracy_sum + share * accuracy:item()
@@ -237,11 +259,22 @@ local function new_run(model, options)
     train_loss = {}, test_loss = {}, train_accuracy = {}, test_accuracy = {} }, Run)
 end
 
+-- Puts the model into training mode until the result is closed, by an error too.
+local function in_training_mode(model)
+  local modes = {}
+  model:each_module(function(module) modes[module] = module.training end)
+  model:train()
+  return setmetatable({}, { __close = function()
+    for module, mode in pairs(modes) do module.training = mode end
+  end })
+end
+
 --- fit(model, train, options) -> run: trains the model on the data set {x =, y =}.
 --- options: loss, optimizer (both needed), epochs = 1, batch = 64, validate = data set, seed = 0 (of the shuffling),
 --- shuffle = true, on_step = function(run, loss), on_epoch = function(run), progress = true (or the line's label). A hook that
 --- returns false stops the training. A loss that is not finite is an error that names the step; the parameters are then those
---- before it, or, where an infinite gradient had spoiled them, the last ones known to be finite.
+--- before it, or, where an infinite gradient had spoiled them, the last ones known to be finite. While it trains the model is
+--- in training mode, afterwards in the mode it had; `validate` is measured in evaluation mode. Dropout draws by seed and step.
 local function fit(model, train, given)
   local options = check_options(model, train, given)
   local with_accuracy = classifies(options, train)
@@ -254,10 +287,12 @@ local function fit(model, train, given)
   local quiet = options.progress == false
   local bar <close> = quiet and setmetatable({ update = function() end }, { __close = function() end })
     or progress.new { label = options.progress == true and "training" or options.progress, total = steps }
+  local _ <close> = in_training_mode(model)
   local state = {}
   for i, tensor in ipairs(options.optimizer:start(model.theta)) do state[i] = core.variable(tensor:evaluate()) end
   local loop = { options = options, train = train, theta = model:variable(), state = state, bar = bar,
-    safe_theta = model.theta, safe_step = 0,
+    buffers = model.buffer_size > 0 and model:buffer_variable() or nil, draws = model:draws(),
+    safe_theta = model.theta, safe_buffers = model.buffer_size > 0 and model.buffers or nil, safe_step = 0,
     with_accuracy = with_accuracy,
     evaluate = make_evaluation(model, options.loss, with_accuracy),
     note = function() return ("epoch %d, loss %.4g"):format(math.min(run.epoch + 1, options.epochs), run.loss) end }

@@ -406,7 +406,8 @@ composed { name = "avg_pool2d", signature = "x, kernel:integers, stride:integers
 composed { name = "adaptive_avg_pool2d", signature = "x, size:integers",
   doc = "Images (n, c, h, w) averaged to (n, c, height, width): a number or {height, width}. Row i is the mean of rows\n"
     .. "floor((i - 1) h / height) + 1 .. ceil(i h / height), columns likewise.",
-  samples = "x=randn(2,1,2,3) ; x:adaptive_avg_pool2d({1,2}) ; n,c,i,j -> (x(n,c,1,j) + x(n,c,1,j+1) + x(n,c,2,j) + x(n,c,2,j+1)) / 4",
+  samples = "x=randn(2,1,2,3) ; x:adaptive_avg_pool2d({1,2}) ; n,c,i,j -> "
+    .. "(x(n,c,1,j) + x(n,c,1,j+1) + x(n,c,2,j) + x(n,c,2,j+1)) / 4",
   call = function(x, size)
     x = check_images("adaptive_avg_pool2d", x)
     local sizes, windows = { pair("adaptive_avg_pool2d", "size", size, 1) }, {}

@@ -12,7 +12,10 @@ local SIDES = { "high", "wide" }
 
 -- 3 or {3, 5} -> {3, 3} or {3, 5}
 local function pair(who, name, value, low)
-  if type(value) ~= "table" then value = { value, value } end
+  if type(value) ~= "table" then
+    report.integer(who, name, value, low)
+    return { value, value }
+  end
   if #value ~= 2 then report.fail("%s: %s must be a number or two, {vertical, horizontal}, not %d", who, name, #value) end
   return { report.integer(who, name, value[1], low), report.integer(who, name, value[2], low) }
 end
@@ -94,6 +97,7 @@ function layers.Conv2d:initialise(inputs, outputs, kernel, given)
   self.dilation = pair("Conv2d", "dilation", options.dilation, 1)
   self.groups = report.integer("Conv2d", "groups", options.groups, 1)
   self.padding, self.behind = read_padding(self, options.padding)
+  self.is_same = options.padding == "same"
   self.has_bias = options.bias
   if inputs % self.groups ~= 0 or outputs % self.groups ~= 0 then
     report.fail("Conv2d: %d groups do not divide %d inputs and %d outputs", self.groups, inputs, outputs)
@@ -105,8 +109,9 @@ function layers.Conv2d:initialise(inputs, outputs, kernel, given)
 end
 
 function layers.Conv2d:details()
-  return ("%d, %d, %s"):format(self.inputs, self.outputs, pair_text(self.kernel))
-    .. options_text(self, { { "stride", 1 }, { "padding", 0 }, { "dilation", 1 }, { "groups", 1 } })
+  local text = ("%d, %d, %s"):format(self.inputs, self.outputs, pair_text(self.kernel))
+  if self.is_same then return text .. ", padding = same" .. options_text(self, { { "dilation", 1 }, { "groups", 1 } }) end
+  return text .. options_text(self, { { "stride", 1 }, { "padding", 0 }, { "dilation", 1 }, { "groups", 1 } })
 end
 
 function layers.Conv2d:forward(x, pass)

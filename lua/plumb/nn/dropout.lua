@@ -12,7 +12,7 @@ local function drop(self, x, pass, shape)
   if self.p == 0 or not pass:is_training(self) then return x end
   local uniform = core.random_uniform(pass:key(self), shape)
   local scale = self.p < 1 and 1 / (1 - self.p) or 0
-  return core.where(uniform:ge(self.p), x * scale, 0)
+  return core.where(uniform:ge(self.p):cast(x:dtype()), x * scale, 0)
 end
 
 local function dropout(name, doc, shape_of)

@@ -3,6 +3,9 @@
 -- Each module has a part of each vector: a list of entries (name, shape, how they start), behind them the parts of its
 -- children. The outermost module owns the vector, in a variable; every entry is a view into it.
 local core = require "plumb.core"
+local report = require "plumb.report"
+
+local LARGEST = 2 ^ 48 -- elements of a tensor
 
 local flat = {}
 
@@ -15,7 +18,12 @@ function flat.new_part() return { offset = 0, size = 0, entries = {} } end
 --- or, without `high`, as the number `low`.
 function flat.declare(part, entry)
   entry.count = 1
-  for _, size in ipairs(entry.shape) do entry.count = entry.count * size end
+  for _, size in ipairs(entry.shape) do
+    if size > LARGEST / math.max(entry.count, 1) then
+      report.fail("%s of shape (%s) would be too large", entry.name, table.concat(entry.shape, ", "))
+    end
+    entry.count = entry.count * size
+  end
   entry.first = part.size + 1
   part.entries[#part.entries + 1] = entry
   part.size = part.size + entry.count

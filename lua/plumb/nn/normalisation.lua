@@ -88,7 +88,8 @@ function BatchNorm:forward(x, pass)
   if not pass then return self(x) end
   self:check_real(x, pass)
   if not self.ranks[x:dim()] or x:size(2) ~= self.features then
-    self:fail("takes inputs of shape " .. self.shape_text .. ", not %s", self.features, format.shape(x))
+    local wanted = self.shapes:gsub("features", self.features)
+    self:fail("takes inputs of shape %s, not %s", wanted, format.shape(x))
   end
   local shape = { 1, self.features }
   for axis = 3, x:dim() do shape[axis] = 1 end
@@ -100,21 +101,20 @@ function BatchNorm:forward(x, pass)
   return centred * (scale * self:weight_in(pass, WEIGHT):reshape(shape)) + self:weight_in(pass, BIAS):reshape(shape)
 end
 
-local function batch_norm(name, shape_text, ranks)
+local function batch_norm(name, shapes, ranks)
   local class = Module.class(name, ([[
 nn.%s(features, {eps = 1e-5, momentum = 0.1, affine = true, track_running_stats = true}) (Ioffe and Szegedy 2015):
 y = (x - mean) / sqrt(variance + eps) weight + bias, for each channel of %s.
 In training mode mean and (biased) variance are those of the batch, and running_mean and running_var (of unbiased variances),
 which are buffers, become (1 - momentum) of themselves + momentum of the batch's; momentum = false averages all batches evenly.
-In evaluation mode the running ones are used, unless track_running_stats is false. weight starts as 1 and bias as 0.]]):format(
-    name, (shape_text:gsub("%%d", "features"))))
+In evaluation mode the running ones are used, unless track_running_stats is false. weight starts as 1 and bias as 0.]]):format(name, shapes))
   for key, value in pairs(BatchNorm) do class[key] = value end
-  class.shape_text, class.ranks = shape_text, ranks
+  class.shapes, class.ranks = shapes, ranks
   layers[name] = class
 end
 
-batch_norm("BatchNorm1d", "(n, %d) or (n, %d, length)", { [2] = true, [3] = true })
-batch_norm("BatchNorm2d", "(n, %d, height, width)", { [4] = true })
+batch_norm("BatchNorm1d", "(n, features) or (n, features, length)", { [2] = true, [3] = true })
+batch_norm("BatchNorm2d", "(n, features, height, width)", { [4] = true })
 
 -- ---- layer normalisation ----
 
