@@ -75,6 +75,25 @@ activation("Sigmoid", "sigmoid")
 activation("Tanh", "tanh")
 activation("Softplus", "softplus", "beta", 1)
 
+-- The same along an axis: nn.Softmax(2).
+local function along_axis(name, operator)
+  local row = core.operators[operator]
+  local class = Module.class(name, ("nn.%s(axis = -1): %s"):format(name, row.doc))
+  function class:initialise(axis) self.axis = report.integer(name, "axis", axis == nil and -1 or axis) end
+  function class:details() return tostring(self.axis) end
+  function class:forward(x)
+    self:check_input(x)
+    if self.axis == 0 or math.abs(self.axis) > x:dim() then
+      self:fail("shape %s has no such axis (they count from 1, or from the end with -1)", format.shape(x))
+    end
+    return row.call(x, self.axis)
+  end
+  layers[name] = class
+end
+
+along_axis("Softmax", "softmax")
+along_axis("LogSoftmax", "log_softmax")
+
 -- ---- containers ----
 
 layers.Sequential = Module.class("Sequential", "nn.Sequential{layer, layer, ...}: each layer gets what the one before gives.")

@@ -107,7 +107,8 @@ nn.%s(features, {eps = 1e-5, momentum = 0.1, affine = true, track_running_stats 
 y = (x - mean) / sqrt(variance + eps) weight + bias, for each channel of %s.
 In training mode mean and (biased) variance are those of the batch, and running_mean and running_var (of unbiased variances),
 which are buffers, become (1 - momentum) of themselves + momentum of the batch's; momentum = false averages all batches evenly.
-In evaluation mode the running ones are used, unless track_running_stats is false. weight starts as 1 and bias as 0.]]):format(name, shapes))
+In evaluation mode the running ones are used, unless track_running_stats is false. weight starts as 1, bias as 0.]]):format(
+    name, shapes))
   for key, value in pairs(BatchNorm) do class[key] = value end
   class.shapes, class.ranks = shapes, ranks
   layers[name] = class
