@@ -53,9 +53,12 @@ static node *build_solve(const operator *op, const argument *arguments) {
 }
 OPERATOR_NAMED(solve, "linalg.solve", .signature = "A, B", .kind = KERNEL, .differentiable = true, .checks_values = true,
          .accepts = operand_is_contiguous, .build = build_solve, .run = run_solve, .gradient = gradient_solve,
-         .samples = "x=randn(2,2), y=randn(2) ; linalg.solve(x, y) ; i -> (i == 1 and x(2,2)*y(1) - x(1,2)*y(2) or x(1,1)*y(2) - x(2,1)*y(1)) / (x(1,1)*x(2,2) - x(1,2)*x(2,1))\n"
+         .samples = "x=randn(2,2), y=randn(2), n=tensor({{6,0},{0,6}}) ; linalg.solve(x + n:cast(x:dtype()), y) ; i -> "
+                    "(i == 1 and (x(2,2)+6)*y(1) - x(1,2)*y(2) or (x(1,1)+6)*y(2) - x(2,1)*y(1)) / ((x(1,1)+6)*(x(2,2)+6) - x(1,2)*x(2,1))\n"
                     "x=randn(3,3), y=randn(3,2) ; linalg.solve(x:cosh(), x:cosh():matmul(y)) ; i,j -> y(i,j)\n"
-                    "x=randn(2,2,2), y=randn(2,1) ; linalg.solve(x, y) ; b,i,j -> (i == 1 and x(b,2,2)*y(1,1) - x(b,1,2)*y(2,1) or x(b,1,1)*y(2,1) - x(b,2,1)*y(1,1)) / (x(b,1,1)*x(b,2,2) - x(b,1,2)*x(b,2,1))",
+                    "x=randn(2,2,2), y=randn(2,1), n=tensor({{6,0},{0,6}}) ; linalg.solve(x + n:cast(x:dtype()), y) ; b,i,j -> "
+                    "(i == 1 and (x(b,2,2)+6)*y(1,1) - x(b,1,2)*y(2,1) or (x(b,1,1)+6)*y(2,1) - x(b,2,1)*y(1,1)) / "
+                    "((x(b,1,1)+6)*(x(b,2,2)+6) - x(b,1,2)*x(b,2,1))",
          .doc = "X with A X = B, for A (..., n, n) and B (..., n, k) or one vector (n) for each matrix; leading axes broadcast.")
 
 node *op_solve_rows(node *a, node *rows) {

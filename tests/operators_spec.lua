@@ -265,7 +265,15 @@ end
 
 -- ---- the walk ----
 
-for number, name in ipairs(names) do
+-- An operator's samples do not change when another is added.
+local function seed_of(name)
+  local seed = 0
+  for k = 1, #name do seed = seed * 31 + name:byte(k) end
+  return seed
+end
+
+for _, name in ipairs(names) do
+  local seed = seed_of(name)
   local row = plumb.operators[name]
   describe(name, function()
     it("has a documentation, and samples", function()
@@ -275,27 +283,27 @@ for number, name in ipairs(names) do
     if row.kind == "elementwise" then
       local reference = read_elementwise(row)
       it("computes its formula for every block size and dtype", function()
-        check_sizes(row, reference, support.generator(number))
+        check_sizes(row, reference, support.generator(seed))
       end)
-      it("computes its formula for every layout", function() check_layouts(row, reference, support.generator(number)) end)
+      it("computes its formula for every layout", function() check_layouts(row, reference, support.generator(seed)) end)
       it("gives an element the same value wherever it stands", function()
-        check_places(row, reference, support.generator(number))
+        check_places(row, reference, support.generator(seed))
       end)
       if row.integers then
-        it("computes with integers", function() check_integers(row, reference, support.generator(number)) end)
+        it("computes with integers", function() check_integers(row, reference, support.generator(seed)) end)
       end
       it("has the right gradients of first and second order", function()
-        check_elementwise_gradients(row, reference, support.generator(number))
+        check_elementwise_gradients(row, reference, support.generator(seed))
       end)
     else
       for line in (row.samples or ""):gmatch("[^\n]+") do
         local sample = read_sample(line)
         it("computes " .. sample.call, function()
-          check_sample(row, sample, "float64", support.generator(number))
-          check_sample(row, sample, "float32", support.generator(number))
+          check_sample(row, sample, "float64", support.generator(seed))
+          check_sample(row, sample, "float32", support.generator(seed))
         end)
         it("has the right gradients: " .. sample.call, function()
-          check_sample_gradients(row, sample, support.generator(number))
+          check_sample_gradients(row, sample, support.generator(seed))
         end)
       end
     end
