@@ -1,5 +1,6 @@
 /* The module plumb.core: everything that lua/plumb builds on. */
 #include "files.h"
+#include "kernel_lapack.h"
 #include "process.h"
 #include "tensor.h"
 #include "transform.h"
@@ -72,7 +73,7 @@ int luaopen_plumb_core(lua_State *L) {
     static const luaL_Reg functions[] = {{"threads", threads}, {"memory", memory}, {"memory_budget", memory_budget},
                                          {"memory_reset_peak", memory_reset}, {"memory_fail", memory_fail},
                                          {"cpu_kernel", cpu_kernel}, {"clear_cache", clear_cache}, {NULL, NULL}};
-    kernel_matmul_start();
+    kernel_lapack_start();
     luaL_newlib(L, functions);
     tensor_register(L);
     create_register(L);

@@ -14,19 +14,28 @@ typedef struct {
     const convolution *c;
     int64_t items, chunks, depth; /* depth: channels * taps, the length of a column */
     int64_t band;                 /* result rows in a piece */
-    int64_t room;
+    int64_t room, packing;        /* bytes of a piece and what its products pack, and where the latter begins */
     const char *x, *w, *g;
     char *out, *rooms, *sums;
 } columns_job;
 
 static int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
+/* Of the three products between filters, columns' depth and places. */
+static int64_t packing_bytes(dtype type, int64_t filters, int64_t depth, int64_t places) {
+    size_t forward = kernel_matmul_scratch(type, filters, places, depth), input = kernel_matmul_scratch(type, depth, places, filters);
+    size_t weight = kernel_matmul_scratch(type, filters, depth, places);
+    size_t most = forward > input ? forward : input;
+    return (int64_t)(most > weight ? most : weight);
+}
+
 static columns_job job_of(dtype type, const convolution *c, int64_t items, int64_t per_chunk, char *scratch) {
     columns_job j = {.type = type, .c = c, .items = items, .depth = c->channels * c->kernel[0] * c->kernel[1]};
     int64_t line = j.depth * c->result[1];
     j.chunks = items / per_chunk < 1 ? 1 : items / per_chunk > MAX_CHUNKS ? MAX_CHUNKS : items / per_chunk;
     j.band = line == 0 || PIECE / line < 1 ? 1 : PIECE / line > c->result[0] ? c->result[0] : PIECE / line;
-    j.room = round_up(line * j.band * (int64_t)dtype_bytes(type), 64);
+    j.packing = round_up(line * j.band * (int64_t)dtype_bytes(type), 64);
+    j.room = j.packing + packing_bytes(type, c->filters, j.depth, j.band * c->result[1]);
     j.rooms = scratch;
     j.sums = scratch + j.chunks * j.room;
     return j;
@@ -104,7 +113,7 @@ static void forward_task(void *context, int64_t chunk) {
             int64_t last = first + j->band < c->result[0] ? first + j->band : c->result[0], count = (last - first) * c->result[1];
             take(j, columns, j->x + at.x, first, last);
             kernel_matmul_piece(j->type, c->filters, count, j->depth, (matrix){j->w + at.w, j->depth, 1},
-                                (matrix){columns, count, 1}, j->out + at.y + first * c->result[1] * bytes, area, false);
+                                (matrix){columns, count, 1}, j->out + at.y + first * c->result[1] * bytes, area, false, columns + j->packing);
         }
     }
 }
@@ -120,7 +129,7 @@ static void input_task(void *context, int64_t chunk) {
         for (int64_t first = 0; first < c->result[0]; first += j->band) {
             int64_t last = first + j->band < c->result[0] ? first + j->band : c->result[0], count = (last - first) * c->result[1];
             kernel_matmul_piece(j->type, j->depth, count, c->filters, (matrix){j->w + at.w, 1, j->depth},
-                                (matrix){j->g + at.y + first * c->result[1] * bytes, area, 1}, columns, count, false);
+                                (matrix){j->g + at.y + first * c->result[1] * bytes, area, 1}, columns, count, false, columns + j->packing);
             put(j, columns, j->out + at.x, first, last);
         }
     }
@@ -140,7 +149,7 @@ static void weight_task(void *context, int64_t chunk) {
             take(j, columns, j->x + at.x, first, last);
             kernel_matmul_piece(j->type, c->filters, j->depth, count,
                                 (matrix){j->g + at.y + first * c->result[1] * bytes, area, 1}, (matrix){columns, 1, count},
-                                sums + at.w, j->depth, true);
+                                sums + at.w, j->depth, true, columns + j->packing);
         }
     }
 }

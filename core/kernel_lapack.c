@@ -18,6 +18,10 @@ FORTRAN(gelqf, const int *m, const int *n, void *a, const int *lda, void *tau, v
 FORTRAN(orglq, const int *m, const int *n, const int *k, void *a, const int *lda, const void *tau, void *work,
         const int *lwork, int *info)
 
+extern void openblas_set_num_threads(int count);
+
+void kernel_lapack_start(void) { openblas_set_num_threads(1); }
+
 static const int ASK = -1; /* as a workspace's size: the best size comes back as its first number */
 
 /* Beyond 2^24 a float32 answer may be rounded down. */

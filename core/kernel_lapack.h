@@ -10,6 +10,8 @@
 
 #include "array.h"
 
+void kernel_lapack_start(void); /* once, before the first call: OpenBLAS keeps to one thread */
+
 /* Working memory of one call: numbers of the matrix's dtype, and behind them integers. */
 typedef struct {
     int64_t reals, integers;

@@ -1,73 +1,216 @@
-/* Matrix products: the one file that calls OpenBLAS. */
-#include <cblas.h>
+/* Matrix products out (m, n) = x (m, k) y (k, n). Panels of a few vectors of y's columns are packed, so that they are read in
+ * order; x is read where it lies, a number at a time, for a few rows of the result that stay in registers:
+ *   out[i ... i + ROWS - 1][panel] += x[i ...][k] * packed[k][panel]
+ * which is the inner kernel of Goto and van de Geijn (2008). Where y would be costlier to pack than x, or wastes vectors,
+ * out^T = y^T x^T is computed instead. Each number is a sum over k in one fixed order, whatever the threads. */
 #include <string.h>
 
 #include "kernels.h"
 #include "pool.h"
 
-void kernel_matmul_start(void) { openblas_set_num_threads(1); }
+#ifdef __AVX512F__
+#include <immintrin.h>
+#define VECTOR_BYTES 64
+#define ROWS 8       /* 8 x 3 sums in 32 registers */
+#define MOST_ROWS 12 /* 12 x 1 */
+#else
+#define VECTOR_BYTES 32
+#define ROWS 4       /* 4 x 3 sums in 16 */
+#define MOST_ROWS 4
+#endif
+#define VECTORS 3
+enum {
+    DEEPEST = 2048,   /* k of a panel, which shares the second-level cache with rows of x */
+    ENOUGH = 1000000, /* multiplications that are worth another thread's attention */
+    MAX_CHUNKS = 32
+};
 
-const char *kernel_matmul_name(void) { return openblas_get_corename(); }
+static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 typedef struct {
     dtype type;
-    int64_t m, n, k, chunks;
-    char *out;
+    int64_t m, n, k;
     matrix x, y;
+    char *out;
+    int64_t out_stride; /* elements from row to row of the result as it lies in memory */
+    bool transposed;    /* the result lies in memory as out^T */
+    bool add;
+    int64_t vectors, panels, chunks;
+    bool by_panels;     /* chunks are bands of panels; else of rows */
+    char *packed;
 } product;
 
-static blasint leading(matrix a) {
-    int64_t stride = a.row_stride == 1 ? a.column_stride : a.row_stride;
-    return (blasint)(stride > 0 ? stride : 1);
+#define T float
+#define TYPED(name) name##_float32
+#ifdef __AVX512F__
+#define STORE_FIRST(to, v, count) _mm512_mask_storeu_ps(to, (__mmask16)((1u << (count)) - 1), (__m512)(v))
+#define LOAD_FIRST(v, from, count) v = (VECTOR)_mm512_maskz_loadu_ps((__mmask16)((1u << (count)) - 1), from)
+#else
+#define STORE_FIRST(to, v, count) memcpy(to, &(v), (size_t)(count) * sizeof(T))
+#define LOAD_FIRST(v, from, count) memcpy(&(v), from, (size_t)(count) * sizeof(T))
+#endif
+#include "kernel_matmul.inc"
+#undef T
+#undef TYPED
+#undef STORE_FIRST
+#undef LOAD_FIRST
+#define T double
+#define TYPED(name) name##_float64
+#ifdef __AVX512F__
+#define STORE_FIRST(to, v, count) _mm512_mask_storeu_pd(to, (__mmask8)((1u << (count)) - 1), (__m512d)(v))
+#define LOAD_FIRST(v, from, count) v = (VECTOR)_mm512_maskz_loadu_pd((__mmask8)((1u << (count)) - 1), from)
+#else
+#define STORE_FIRST(to, v, count) memcpy(to, &(v), (size_t)(count) * sizeof(T))
+#define LOAD_FIRST(v, from, count) memcpy(&(v), from, (size_t)(count) * sizeof(T))
+#endif
+#include "kernel_matmul.inc"
+
+static int64_t lanes_of(dtype type) { return VECTOR_BYTES / (int64_t)dtype_bytes(type); }
+
+/* --- panels ------------------------------------------------------------------------------------------------------------ */
+
+static int64_t panel_begin(const product *p, int64_t panel) { return pool_begin(p->vectors, p->panels, panel); }
+
+static char *panel_at(const product *p, int64_t panel) { return p->packed + panel_begin(p, panel) * VECTOR_BYTES * p->k; }
+
+static void pack_panels(const product *p, int64_t begin, int64_t end) {
+    int64_t lanes = lanes_of(p->type);
+    for (int64_t panel = begin; panel < end; panel++) {
+        int64_t first = panel_begin(p, panel), vectors = panel_begin(p, panel + 1) - first;
+        if (p->type == FLOAT32) pack_panel_float32(p, first * lanes, vectors, (float *)(void *)panel_at(p, panel));
+        else pack_panel_float64(p, first * lanes, vectors, (double *)(void *)panel_at(p, panel));
+    }
 }
 
-void kernel_matmul_piece(dtype type, int64_t m, int64_t n, int64_t k, matrix x, matrix y, char *out, int64_t row_stride,
-                         bool add) {
-    CBLAS_TRANSPOSE flip_x = x.column_stride == 1 ? CblasNoTrans : CblasTrans;
-    CBLAS_TRANSPOSE flip_y = y.column_stride == 1 ? CblasNoTrans : CblasTrans;
-    if (type == FLOAT32)
-        cblas_sgemm(CblasRowMajor, flip_x, flip_y, (blasint)m, (blasint)n, (blasint)k, 1, (const float *)x.data,
-                    leading(x), (const float *)y.data, leading(y), add, (float *)out, (blasint)row_stride);
-    else
-        cblas_dgemm(CblasRowMajor, flip_x, flip_y, (blasint)m, (blasint)n, (blasint)k, 1, (const double *)x.data,
-                    leading(x), (const double *)y.data, leading(y), add, (double *)out, (blasint)row_stride);
+static void multiply(const product *p, int64_t row_begin, int64_t row_end, int64_t panel) {
+    int64_t first = panel_begin(p, panel), vectors = panel_begin(p, panel + 1) - first;
+    const char *packed = panel_at(p, panel);
+    first *= lanes_of(p->type);
+    if (p->type == FLOAT32)
+        product_rows_float32(p, row_begin, row_end, first, (int)vectors, (const float *)(const void *)packed);
+    else product_rows_float64(p, row_begin, row_end, first, (int)vectors, (const double *)(const void *)packed);
 }
 
-/* The product of a band of x's rows, or of y's columns where those are more. */
-static void multiply(const product *p, int64_t m, int64_t n, char *out, const char *x, const char *y) {
-    matrix x_band = {x, p->x.row_stride, p->x.column_stride}, y_band = {y, p->y.row_stride, p->y.column_stride};
-    kernel_matmul_piece(p->type, m, n, p->k, x_band, y_band, out, p->n, false);
-}
-
-static void multiply_task(void *context, int64_t chunk) {
+static void pack_task(void *context, int64_t chunk) {
     const product *p = context;
-    int64_t bytes = (int64_t)dtype_bytes(p->type);
-    int64_t along = p->m >= p->n ? p->m : p->n;
-    int64_t begin = pool_begin(along, p->chunks, chunk), end = pool_begin(along, p->chunks, chunk + 1);
-    if (p->m >= p->n)
-        multiply(p, end - begin, p->n, p->out + begin * p->n * bytes, p->x.data + begin * p->x.row_stride * bytes,
-                 p->y.data);
-    else
-        multiply(p, p->m, end - begin, p->out + begin * bytes, p->x.data,
-                 p->y.data + begin * p->y.column_stride * bytes);
+    pack_panels(p, pool_begin(p->panels, p->chunks, chunk), pool_begin(p->panels, p->chunks, chunk + 1));
 }
 
-/* Each band packs the other matrix anew, so bands are few: from 4 million multiply-adds on two, then four, and more only
- * where each is left with 100 million. */
-static int64_t band_count(int64_t work, int64_t along) {
-    static const int64_t SMALL = 2000000, LARGE = 100000000, MIN_ROWS = 16, MAX_BANDS = 16;
-    int64_t bands = work / LARGE > 4 ? work / LARGE : work / SMALL > 4 ? 4 : work / SMALL;
-    if (bands > MAX_BANDS) bands = MAX_BANDS;
-    if (bands > along / MIN_ROWS) bands = along / MIN_ROWS;
-    return bands < 1 ? 1 : bands;
+static void rows_task(void *context, int64_t chunk) {
+    const product *p = context;
+    int64_t tiles = (p->m + ROWS - 1) / ROWS, begin = pool_begin(tiles, p->chunks, chunk) * ROWS;
+    int64_t end = smaller(pool_begin(tiles, p->chunks, chunk + 1) * ROWS, p->m);
+    for (int64_t panel = 0; panel < p->panels; panel++) multiply(p, begin, end, panel);
 }
 
-void kernel_matmul(dtype type, int64_t m, int64_t n, int64_t k, char *out, matrix x, matrix y) {
-    product p = {type, m, n, k, band_count(m * n * k, m >= n ? m : n), out, x, y};
+static void panels_task(void *context, int64_t chunk) {
+    const product *p = context;
+    for (int64_t panel = pool_begin(p->panels, p->chunks, chunk); panel < pool_begin(p->panels, p->chunks, chunk + 1); panel++) {
+        pack_panels(p, panel, panel + 1);
+        multiply(p, 0, p->m, panel);
+    }
+}
+
+static void dots_task(void *context, int64_t chunk) {
+    const product *p = context;
+    int64_t begin = pool_begin(p->m, p->chunks, chunk), end = pool_begin(p->m, p->chunks, chunk + 1);
+    if (p->type == FLOAT32) dot_rows_float32(p, begin, end);
+    else dot_rows_float64(p, begin, end);
+}
+
+/* --- the two ways round ------------------------------------------------------------------------------------------------ */
+
+/* Roughly the cycles for each k when vectors run along n: multiplications, packing and storing. */
+static double cost(dtype type, int64_t m, int64_t n, int64_t k, int64_t pack_stride, bool transposed) {
+    double vectors = (double)((n + lanes_of(type) - 1) / lanes_of(type)), rows = (double)m;
+    double least = 8 / (vectors < VECTORS ? vectors : VECTORS); /* fewer sums than this wait for each other */
+    return vectors * (rows < least ? least : rows) + (pack_stride == 1 ? vectors : (double)n) +
+           (transposed ? (double)(m * n) : vectors * rows) / (double)k;
+}
+
+static matrix flipped(matrix a) { return (matrix){a.data, a.column_stride, a.row_stride}; }
+
+/* Products with a vector, where the numbers to be multiplied lie in order on both sides. */
+static bool becomes_dots(product *p) {
+    static const int64_t SHORT = 16;
+    if (p->k < SHORT || p->x.column_stride != 1 || p->y.row_stride != 1 || (p->m > 1 && p->n > 1)) return false;
+    if (p->n > 1) {
+        matrix x = p->x;
+        p->m = p->n, p->n = 1, p->x = flipped(p->y), p->y = flipped(x);
+    }
+    return true;
+}
+
+static product product_of(dtype type, int64_t m, int64_t n, int64_t k, matrix x, matrix y, char *out, int64_t out_stride) {
+    product p = {.type = type, .m = m, .n = n, .k = k, .x = x, .y = y, .out = out, .out_stride = out_stride};
+    if (cost(type, n, m, k, x.row_stride, true) < cost(type, m, n, k, y.column_stride, false)) {
+        p.m = n, p.n = m, p.x = flipped(y), p.y = flipped(x);
+        p.transposed = true;
+    }
+    p.vectors = (p.n + lanes_of(type) - 1) / lanes_of(type);
+    p.panels = (p.vectors + VECTORS - 1) / VECTORS;
+    return p;
+}
+
+/* Both ways round need at most this. */
+size_t kernel_matmul_scratch(dtype type, int64_t m, int64_t n, int64_t k) {
+    int64_t most = m > n ? m : n, lanes = lanes_of(type);
+    return (size_t)((most + lanes - 1) / lanes * VECTOR_BYTES * smaller(k, DEEPEST));
+}
+
+static void share_out(product *p) {
+    p->chunks = smaller(p->m * p->n * p->k / ENOUGH, MAX_CHUNKS);
+    p->by_panels = p->panels >= 2 * p->chunks || p->m / (2 * ROWS) < p->chunks;
+    p->chunks = smaller(p->chunks, p->by_panels ? p->panels : p->m / (2 * ROWS));
+    if (p->chunks < 2) p->chunks = 1, p->by_panels = true;
+}
+
+/* Panel by panel, in slices of k that are not too deep. */
+static void multiply_slices(product *p, bool add) {
+    int64_t bytes = (int64_t)dtype_bytes(p->type), depth = p->k;
+    for (int64_t done = 0; done < depth; done += p->k) {
+        p->k = smaller(depth - done, DEEPEST);
+        p->add = add || done > 0;
+        if (!p->by_panels) pool_run(p->chunks, pack_task, p);
+        pool_run(p->chunks, p->by_panels ? panels_task : rows_task, p);
+        p->x.data += p->k * p->x.column_stride * bytes;
+        p->y.data += p->k * p->y.row_stride * bytes;
+    }
+}
+
+void kernel_matmul(dtype type, int64_t m, int64_t n, int64_t k, char *out, matrix x, matrix y, char *scratch) {
     if (m == 0 || n == 0) return;
     if (k == 0) {
         memset(out, 0, (size_t)(m * n) * dtype_bytes(type));
         return;
     }
-    pool_run(p.chunks, multiply_task, &p);
+    product p = {.type = type, .m = m, .n = n, .k = k, .x = x, .y = y, .out = out};
+    if (becomes_dots(&p)) {
+        p.chunks = smaller(pool_chunks(m * n * k, ENOUGH), p.m);
+        pool_run(p.chunks, dots_task, &p);
+        return;
+    }
+    p = product_of(type, m, n, k, x, y, out, n);
+    p.packed = scratch;
+    share_out(&p);
+    multiply_slices(&p, false);
+}
+
+void kernel_matmul_piece(dtype type, int64_t m, int64_t n, int64_t k, matrix x, matrix y, char *out, int64_t row_stride,
+                         bool add, char *scratch) {
+    product p = product_of(type, m, n, k, x, y, out, row_stride);
+    p.packed = scratch;
+    p.chunks = 1;
+    p.by_panels = true;
+    multiply_slices(&p, add);
+}
+
+const char *kernel_matmul_name(void) {
+#if defined __AVX512F__
+    return "AVX-512";
+#elif defined __AVX2__
+    return "AVX2";
+#else
+    return "plain";
+#endif
 }

@@ -22,17 +22,17 @@ void kernel_sum(dtype type, int64_t outer, int64_t length, int64_t inner, char *
 void kernel_max(dtype type, int64_t outer, int64_t length, int64_t inner, char *out, const char *in);
 void kernel_argmax(dtype type, int64_t outer, int64_t length, int64_t inner, int64_t *out, const char *in);
 
-/* One matrix product out (m, n) = x (m, k) y (k, n), out row-major. A matrix's rows lie row_stride elements apart
- * and its columns column_stride; for each of x and y one of the two strides is 1. */
+/* Matrix products out (m, n) = x (m, k) y (k, n), out row-major, x and y with any strides. They pack numbers in `scratch`,
+ * of kernel_matmul_scratch bytes. */
 typedef struct {
     const char *data;
-    int64_t row_stride, column_stride;
+    int64_t row_stride, column_stride; /* in elements */
 } matrix;
-void kernel_matmul(dtype type, int64_t m, int64_t n, int64_t k, char *out, matrix x, matrix y);
+size_t kernel_matmul_scratch(dtype type, int64_t m, int64_t n, int64_t k);
+void kernel_matmul(dtype type, int64_t m, int64_t n, int64_t k, char *out, matrix x, matrix y, char *scratch);
 /* The same on the calling thread alone, into rows of out row_stride elements apart; with `add` it is added to them. */
 void kernel_matmul_piece(dtype type, int64_t m, int64_t n, int64_t k, matrix x, matrix y, char *out, int64_t row_stride,
-                         bool add);
-void kernel_matmul_start(void); /* once, before the first product: OpenBLAS keeps to one thread */
-const char *kernel_matmul_name(void); /* the processor that OpenBLAS chose its kernels for */
+                         bool add, char *scratch);
+const char *kernel_matmul_name(void); /* the vectors it was compiled for, e.g. "AVX-512" */
 
 #endif

@@ -4,6 +4,7 @@
 #include "fail.h"
 #include "kernels.h"
 #include "operators.h"
+#include "pool.h"
 
 static matrix matrix_at(const operand *a, int64_t batch) {
     int rank = a->shape.rank;
@@ -12,34 +13,53 @@ static matrix matrix_at(const operand *a, int64_t batch) {
         m.data += batch % a->shape.size[axis] * a->strides[axis] * (int64_t)dtype_bytes(a->type);
         batch /= a->shape.size[axis];
     }
-    int64_t rows = a->shape.size[rank - 2], columns = a->shape.size[rank - 1];
-    /* an axis of size 1 may carry any stride: give it one that fits the other axis */
-    if (columns == 1 && !(m.row_stride == 1 && rows > 1)) m.column_stride = 1;
-    else if (columns == 1) m.column_stride = rows;
-    if (rows == 1 && m.column_stride != 1) m.row_stride = 1;
-    else if (rows == 1) m.row_stride = columns;
     return m;
 }
 
-static void run_matmul(const node *y, const operand *inputs, const operand *out) {
-    int rank = out->shape.rank;
-    int64_t m = out->shape.size[rank - 2], n = out->shape.size[rank - 1], k = inputs[0].shape.size[rank - 1];
-    int64_t batches = 1;
-    (void)y;
-    for (int axis = 0; axis < rank - 2; axis++) batches *= out->shape.size[axis];
-    for (int64_t batch = 0; batch < batches; batch++)
-        kernel_matmul(out->type, m, n, k, out->data + batch * m * n * (int64_t)dtype_bytes(out->type),
-                      matrix_at(&inputs[0], batch), matrix_at(&inputs[1], batch));
+/* Products of many pairs of matrices: large ones one after another, each on all threads; small ones in chunks. */
+typedef struct {
+    const operand *x, *y, *out;
+    int64_t m, n, k, batches, chunks;
+    size_t scratch_bytes; /* of one product */
+    char *scratch;
+} batched_product;
+
+enum { ENOUGH = 1000000, MAX_CHUNKS = 16 }; /* multiplications in a chunk */
+
+static batched_product batched_product_of(shape x, shape out, dtype type) {
+    batched_product p = {.m = out.size[out.rank - 2], .n = out.size[out.rank - 1], .k = x.size[x.rank - 1], .batches = 1};
+    for (int axis = 0; axis < out.rank - 2; axis++) p.batches *= out.size[axis];
+    int64_t one = p.m * p.n * p.k, chunks = one * p.batches / ENOUGH;
+    p.chunks = one >= ENOUGH || chunks < 2 ? 1 : chunks > MAX_CHUNKS ? MAX_CHUNKS : chunks;
+    if (p.chunks > p.batches) p.chunks = p.batches;
+    p.scratch_bytes = kernel_matmul_scratch(type, p.m, p.n, p.k);
+    return p;
 }
 
-/* One of the two matrix axes must be walked in steps of 1, and rows must not overlap. */
-static bool accepts_matrix(const operand *a) {
-    int64_t rows = a->shape.size[a->shape.rank - 2], columns = a->shape.size[a->shape.rank - 1];
-    int64_t row_stride = a->strides[a->shape.rank - 2], column_stride = a->strides[a->shape.rank - 1];
-    if (row_stride > INT32_MAX || column_stride > INT32_MAX) return false; /* OpenBLAS counts in int */
-    bool by_row = (column_stride == 1 || columns == 1) && (row_stride >= columns || rows == 1);
-    bool by_column = (row_stride == 1 || rows == 1) && (column_stride >= rows || columns == 1);
-    return by_row || by_column;
+static void multiply_chunk(void *context, int64_t chunk) {
+    const batched_product *p = context;
+    dtype type = p->out->type;
+    int64_t begin = pool_begin(p->batches, p->chunks, chunk), end = pool_begin(p->batches, p->chunks, chunk + 1);
+    for (int64_t batch = begin; batch < end; batch++)
+        kernel_matmul_piece(type, p->m, p->n, p->k, matrix_at(p->x, batch), matrix_at(p->y, batch),
+                            p->out->data + batch * p->m * p->n * (int64_t)dtype_bytes(type), p->n, false,
+                            p->scratch + (size_t)chunk * p->scratch_bytes);
+}
+
+static void run_matmul(const node *y, const operand *inputs, const operand *out) {
+    batched_product p = batched_product_of(inputs[0].shape, out->shape, out->type);
+    int64_t bytes = p.m * p.n * (int64_t)dtype_bytes(out->type);
+    (void)y;
+    p.x = &inputs[0], p.y = &inputs[1], p.out = out;
+    p.scratch = inputs[2].data;
+    if (p.chunks > 1 && p.k > 0) pool_run(p.chunks, multiply_chunk, &p);
+    for (int64_t batch = 0; (p.chunks == 1 || p.k == 0) && batch < p.batches; batch++)
+        kernel_matmul(out->type, p.m, p.n, p.k, out->data + batch * bytes, matrix_at(p.x, batch), matrix_at(p.y, batch), p.scratch);
+}
+
+static size_t scratch_matmul(const node *y, const shape *in) {
+    batched_product p = batched_product_of(in[0], y->shape, y->type);
+    return (size_t)p.chunks * p.scratch_bytes;
 }
 
 static node *transposed(node *x) { return op_transpose(x, x->shape.rank - 2, x->shape.rank - 1); }
@@ -56,8 +76,7 @@ static node *build_matmul(const operator *op, const argument *a) {
     return op_matmul(a[0].tensor, a[1].tensor);
 }
 OPERATOR(matmul, .signature = "x, y", .kind = KERNEL, .differentiable = true, .build = build_matmul,
-         .accepts = accepts_matrix,
-         .run = run_matmul, .gradient = gradient_matmul,
+         .run = run_matmul, .scratch = scratch_matmul, .gradient = gradient_matmul,
          .samples = "x=randn(3,4), y=randn(4,2) ; x:matmul(y) ; i,j -> total(4, function(k) return x(i,k)*y(k,j) end)\n"
                     "x=randn(4,3), y=randn(2,4) ; x:t():matmul(y:t()) ; i,j -> total(4, function(k) return x(k,i)*y(j,k) end)\n"
                     "x=randn(2,3,4), y=randn(4,2) ; x:matmul(y) ; b,i,j -> total(4, function(k) return x(b,i,k)*y(k,j) end)\n"
@@ -95,9 +114,6 @@ node *op_matmul(node *x, node *y) {
     leading_y.rank -= 2;
     if (!shape_broadcast(leading_x, leading_y, &s)) mismatch(x, y);
     int64_t m = x->shape.size[x->shape.rank - 2], n = y->shape.size[y->shape.rank - 1];
-    if (m > INT32_MAX || n > INT32_MAX || x->shape.size[x->shape.rank - 1] > INT32_MAX)
-        fail(ERROR_SHAPE, "matmul: shapes %s and %s have an axis beyond 2^31 - 1, which OpenBLAS cannot take",
-             shape_format(x->shape).text, shape_format(y->shape).text);
     s.size[s.rank++] = m;
     s.size[s.rank++] = n;
     node *inputs[2] = {expand_leading(x, s), expand_leading(y, s)};

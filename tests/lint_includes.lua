@@ -28,7 +28,7 @@ local ORDER = {
 -- Headers of the system that only one file, or one folder, may include.
 local HOMES = {
   ["lua.h"] = "bindings/", ["lauxlib.h"] = "bindings/", ["lualib.h"] = "bindings/",
-  ["cblas.h"] = "core/kernel_matmul.c", ["pthread.h"] = "core/pool.c",
+  ["pthread.h"] = "core/pool.c",
 }
 
 -- ---- the rules ----
