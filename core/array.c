@@ -33,12 +33,15 @@ _Static_assert(sizeof(buffer) <= HEADER_BYTES, "a buffer's header fits before it
 array array_allocate(dtype type, shape s) {
     array a = {.type = type, .shape = s};
     int64_t elements = shape_elements(s);
-    char what[240];
-    snprintf(what, sizeof what, "a %s tensor of shape %s", dtype_name(type), shape_format(s).text);
     if ((uint64_t)elements > (SIZE_MAX - HEADER_BYTES) / dtype_bytes(type))
-        fail(ERROR_MEMORY, "out of memory: %s is beyond any memory", what);
+        fail(ERROR_MEMORY, "out of memory: a %s tensor of shape %s is beyond any memory", dtype_name(type), shape_format(s).text);
     size_t bytes = (size_t)elements * dtype_bytes(type);
-    a.storage = memory_allocate(HEADER_BYTES + bytes, what);
+    a.storage = memory_request(HEADER_BYTES + bytes);
+    if (a.storage == NULL) {
+        char what[240];
+        snprintf(what, sizeof what, "a %s tensor of shape %s", dtype_name(type), shape_format(s).text);
+        memory_refused(HEADER_BYTES + bytes, what);
+    }
     *a.storage = (buffer){.references = 1, .bytes = bytes, .data = (char *)a.storage + HEADER_BYTES};
     shape_strides(s, a.strides);
     return a;

@@ -15,7 +15,7 @@ bool dtype_parse(const char *name, dtype *out);
 typedef struct buffer {
     size_t references;
     size_t bytes;
-    void *data; /* 64-byte aligned from 256 bytes on */
+    void *data; /* 64-byte aligned from 512 bytes on */
 } buffer;
 
 typedef struct {

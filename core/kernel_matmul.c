@@ -13,10 +13,12 @@
 #define VECTOR_BYTES 64
 #define ROWS 8       /* 8 x 3 sums in 32 registers */
 #define MOST_ROWS 12 /* 12 x 1 */
+#define HAS_MASKS true
 #else
 #define VECTOR_BYTES 32
 #define ROWS 4       /* 4 x 3 sums in 16 */
 #define MOST_ROWS 4
+#define HAS_MASKS false
 #endif
 #define VECTORS 3
 enum {
@@ -36,6 +38,7 @@ typedef struct {
     bool transposed;    /* the result lies in memory as out^T */
     bool add;
     int64_t vectors, panels, chunks;
+    bool direct;        /* y is read where it lies: its rows are in order, and few rows of x would not repay packing */
     bool by_panels;     /* chunks are bands of panels; else of rows */
     char *packed;
 } product;
@@ -74,6 +77,7 @@ static int64_t panel_begin(const product *p, int64_t panel) { return pool_begin(
 static char *panel_at(const product *p, int64_t panel) { return p->packed + panel_begin(p, panel) * VECTOR_BYTES * p->k; }
 
 static void pack_panels(const product *p, int64_t begin, int64_t end) {
+    if (p->direct) return;
     int64_t lanes = lanes_of(p->type);
     for (int64_t panel = begin; panel < end; panel++) {
         int64_t first = panel_begin(p, panel), vectors = panel_begin(p, panel + 1) - first;
@@ -84,8 +88,8 @@ static void pack_panels(const product *p, int64_t begin, int64_t end) {
 
 static void multiply(const product *p, int64_t row_begin, int64_t row_end, int64_t panel) {
     int64_t first = panel_begin(p, panel), vectors = panel_begin(p, panel + 1) - first;
-    const char *packed = panel_at(p, panel);
     first *= lanes_of(p->type);
+    const char *packed = p->direct ? p->y.data + first * (int64_t)dtype_bytes(p->type) : panel_at(p, panel);
     if (p->type == FLOAT32)
         product_rows_float32(p, row_begin, row_end, first, (int)vectors, (const float *)(const void *)packed);
     else product_rows_float64(p, row_begin, row_end, first, (int)vectors, (const double *)(const void *)packed);
@@ -149,6 +153,7 @@ static product product_of(dtype type, int64_t m, int64_t n, int64_t k, matrix x,
     }
     p.vectors = (p.n + lanes_of(type) - 1) / lanes_of(type);
     p.panels = (p.vectors + VECTORS - 1) / VECTORS;
+    p.direct = HAS_MASKS && p.y.column_stride == 1 && p.m <= 2 * ROWS;
     return p;
 }
 

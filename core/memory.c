@@ -6,7 +6,7 @@
 
 #include "fail.h"
 
-enum { ALIGNMENT = 64, ALIGNED_FROM = 256 };
+enum { ALIGNMENT = 64, ALIGNED_FROM = 512 };
 
 static memory_figures figures;
 static uint64_t until_failure, failures_left;
@@ -29,19 +29,36 @@ static bool fails_now(void) {
     return true;
 }
 
-void *memory_allocate(size_t bytes, const char *what) {
+static enum { GIVEN, BY_TEST, BY_BUDGET, BY_SYSTEM } refusal; /* of the last request */
+
+static bool is_beyond_budget(size_t bytes) { return bytes > figures.budget || figures.live > figures.budget - bytes; }
+
+void *memory_request(size_t bytes) {
     if (figures.budget == 0) memory_start();
-    if (fails_now())
-        fail(ERROR_MEMORY, "out of memory (as asked for by a test): %zu bytes for %s", bytes, what);
-    if (bytes > figures.budget || figures.live > figures.budget - bytes)
-        fail(ERROR_MEMORY, "out of memory: %zu bytes for %s are beyond the budget of %zu bytes, of which %zu are in use "
-             "(plumb.memory_budget sets it)", bytes, what, figures.budget, figures.live);
+    refusal = fails_now() ? BY_TEST : is_beyond_budget(bytes) ? BY_BUDGET : GIVEN;
+    if (refusal != GIVEN) return NULL;
     size_t rounded = (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
     void *memory = bytes < ALIGNED_FROM ? malloc(bytes > 0 ? bytes : 1) : aligned_alloc(ALIGNMENT, rounded);
-    if (memory == NULL) fail(ERROR_MEMORY, "out of memory: the system refuses %zu bytes for %s", bytes, what);
+    if (memory == NULL) {
+        refusal = BY_SYSTEM;
+        return NULL;
+    }
     figures.live += bytes;
     figures.requested += bytes;
     if (figures.live > figures.peak) figures.peak = figures.live;
+    return memory;
+}
+
+void memory_refused(size_t bytes, const char *what) {
+    if (refusal == BY_TEST) fail(ERROR_MEMORY, "out of memory (as asked for by a test): %zu bytes for %s", bytes, what);
+    if (refusal == BY_SYSTEM) fail(ERROR_MEMORY, "out of memory: the system refuses %zu bytes for %s", bytes, what);
+    fail(ERROR_MEMORY, "out of memory: %zu bytes for %s are beyond the budget of %zu bytes, of which %zu are in use "
+         "(plumb.memory_budget sets it)", bytes, what, figures.budget, figures.live);
+}
+
+void *memory_allocate(size_t bytes, const char *what) {
+    void *memory = memory_request(bytes);
+    if (memory == NULL) memory_refused(bytes, what);
     return memory;
 }
 

@@ -6,10 +6,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* `bytes` of memory, aligned to 64 bytes from 256 bytes on, not cleared. Fails (fail.h) beyond the budget;
- * `what` names the purpose in the message, e.g. "a float32 tensor of shape (3, 4)". Release with the same size. */
+/* `bytes` of memory, aligned to 64 bytes from 512 bytes on, not cleared. Fails (fail.h) beyond the budget;
+ * `what` names the purpose in the message, e.g. "a node of the graph". Release with the same size. */
 void *memory_allocate(size_t bytes, const char *what);
 void memory_release(void *memory, size_t bytes);
+/* The two halves of memory_allocate, where naming the purpose takes time: NULL for no, then the failure. */
+void *memory_request(size_t bytes);
+_Noreturn void memory_refused(size_t bytes, const char *what);
 
 /* Working memory of the innermost guard (fail.h), released when that ends. */
 void *memory_scoped(size_t bytes, const char *what);
