@@ -11,7 +11,7 @@ local Pass = require "plumb.nn.pass"
 local report = require "plumb.report"
 
 local Module = { doc = [[
-Module: what all layers and models have in common: theta, buffers, at, train, eval, parameters, state_dict, float, double.]] }
+Module: what all layers and models have in common: theta, buffers, at, train, eval, predict, state_dict, float, double.]] }
 
 -- ---- classes ----
 
