@@ -250,6 +250,22 @@ describe("training and evaluation mode", function()
     assert.is_true(model.training)
   end)
 
+  it("do not matter to predict, which works batch by batch", function()
+    local model = model_of_both()
+    local state = model:state_dict()
+    local expected = model:at(model.theta, { training = false })(x)
+    for _, batch in ipairs { 1, 2, 5, 100 } do
+      local y = model:predict(x, { batch = batch })
+      same_numbers(flat(y), flat(expected), 1e-5, "in batches of " .. batch)
+    end
+    same_bits(model:predict(x), expected, "at once")
+    assert.same({ 0, 2 }, model:predict(x:slice(1, 1, 0)):shape())
+    for name, value in pairs(model:state_dict()) do same_bits(value, state[name], name) end
+    fails_here(function() model:predict(3) end, "predict: x must be a tensor", "number")
+    fails_here(function() model:predict(x, { batch = 0 }) end, "batch")
+    fails_here(function() model:predict(plumb.zeros(2, 3)) end, "layer 1 of Sequential: Linear(4, 6)")
+  end)
+
   it("of single layers can be mixed", function()
     local model = model_of_both()
     model[2]:eval()

@@ -390,4 +390,12 @@ describe("the other losses", function()
     assert.equal(0.75, nn.accuracy(logits, labels { 2, 1, 1, 1 }):item())
     fails_here(function() nn.accuracy(plumb.zeros(3), labels { 1, 1, 1 }) end, "accuracy", "(n, classes)")
   end)
+
+  it("confusion_matrix counts true classes by predicted ones", function()
+    local logits = plumb.tensor { { 1, 2, 0 }, { 5, 1, 1 }, { 0, 0, 1 }, { 0, 3, 1 } }
+    assert.same({ { 1, 0, 1 }, { 0, 2, 0 }, { 0, 0, 0 } }, nn.confusion_matrix(logits, labels { 2, 1, 1, 2 }):tolist())
+    assert.equal(0, nn.confusion_matrix(plumb.zeros(0, 2), labels {}):sum():item())
+    fails_here(function() nn.confusion_matrix(logits, labels { 0, 1, 1, 4 }) end, "from 1 to 3", "from 0 to 4")
+    fails_here(function() nn.confusion_matrix(logits, 3) end, "confusion_matrix")
+  end)
 end)

@@ -7,7 +7,7 @@ local optim = require "plumb.optim"
 local progress = require "plumb.progress"
 local transform = require "plumb.transform"
 
-local EVALUATION_BATCH = 1000
+local EVALUATION_BATCH = 500 -- images of a batch take much memory between their layers
 local SAFE_STEPS = 100
 
 local Run = { doc = [[

@@ -46,6 +46,19 @@ function losses.accuracy(logits, target)
   return logits:argmax(2):eq(target):mean()
 end
 
+--- nn.confusion_matrix(logits, target) -> (classes, classes) int64: how many samples of each true class (row) have their
+--- largest logit at each class (column).
+function losses.confusion_matrix(logits, target)
+  check_labels("confusion_matrix", logits, target)
+  local classes = logits:size(2)
+  if target:numel() > 0 and (target:min():item() < 1 or target:max():item() > classes) then
+    report.fail("confusion_matrix: labels from 1 to %d were expected, not from %d to %d", classes, target:min():item(),
+      target:max():item())
+  end
+  local places = (target:long() - 1) * classes + logits:argmax(2)
+  return core.index_add(core.full(places:shape(), 1, "int64"), 1, places, classes * classes):reshape(classes, classes)
+end
+
 -- nn.MSELoss() and the like: the loss as an object, as in PyTorch.
 local function loss_class(name, f, classifies)
   local class = { name = name, classifies = classifies, doc = ("nn.%s(): the function nn.%s as an object."):format(name, f) }

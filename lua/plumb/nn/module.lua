@@ -11,7 +11,7 @@ local Pass = require "plumb.nn.pass"
 local report = require "plumb.report"
 
 local Module = { doc = [[
-Module: what all layers and models have in common: theta, buffers, at, train, eval, parameters, state_dict, float, double.]] }
+Module: what all layers and models have in common: theta, buffers, at, train, eval, predict, state_dict, float, double.]] }
 
 -- ---- classes ----
 
@@ -205,6 +205,20 @@ function Module:at(theta, options)
     report.fail("at: training must be true or false, not %s", tostring(options.training))
   end
   return function(x) return Pass.run(self, x, theta, options) end
+end
+
+--- module:predict(x, {batch = 500}) -> the outputs for x (n, ...), in evaluation mode whatever mode the module is in, and
+--- batch by batch, which bounds the memory it takes.
+function Module:predict(x, options)
+  local size = report.integer("predict", "batch", report.options("predict", options, { batch = 500 }).batch, 1)
+  if not core.is_tensor(x) or x:dim() == 0 then
+    report.fail("predict: x must be a tensor with a batch axis, not %s", core.is_tensor(x) and "a single number" or type(x))
+  end
+  local f, parts = self:at(self.theta, { training = false }), {}
+  for first = 1, math.max(#x, 1), size do
+    parts[#parts + 1] = f(x:slice(1, first, math.min(first + size - 1, #x))):evaluate()
+  end
+  return #parts == 1 and parts[1] or core.concat(parts, 1)
 end
 
 -- For forward: this module's parameter number `place`, as the pass has it.
