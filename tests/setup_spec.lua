@@ -202,7 +202,7 @@ describe("the check of the includes", function()
     ["includes \"grad.h\" (grad), which stands below node in the order"] = { "node.c", '# include "grad.h"' },
     ["includes <lua.h>, which only bindings/ does"] = { "node.h", "#include <lua.h>" },
     ["includes <lua5.4/lua.h>, which only bindings/ does"] = { "node.h", "#include <lua5.4/lua.h>" },
-    ["includes <cblas.h>, which only core/kernel_matmul.c does"] = { "kernel_reduce.c", "#include <cblas.h>" },
+    ["includes <pthread.h>, which only core/pool.c does"] = { "kernel_reduce.c", "#include <pthread.h>" },
     ["calls Lua: core/ knows nothing of it"] = { "node.c", "int f(struct lua_State *L);" },
     ["includes \"../bindings/tensor.h\": core/ includes nothing from elsewhere"] =
       { "plan_run.c", '#include "../bindings/tensor.h"' },
