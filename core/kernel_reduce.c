@@ -51,11 +51,34 @@ SUM_COLUMNS(float, double, sum_columns_float32)
 SUM_COLUMNS(double, double, sum_columns_float64)
 SUM_COLUMNS(int64_t, int64_t, sum_columns_int64)
 
+/* inner <= LANES: a vector holds a row and the beginning of the next, which is left out in the end. The last rows, beyond
+ * which there is no memory, go number by number. */
+#define SUM_NARROW(T, WIDE, name)                                                                           \
+    static void name(T *out, const T *in, int64_t length, int64_t inner) {                                  \
+        typedef T row __attribute__((vector_size(LANES * sizeof(T)), aligned(sizeof(T)), may_alias));       \
+        WIDE total[LANES] = {0};                                                                            \
+        for (int64_t begin = 0; begin < length; begin += BLOCK) {                                           \
+            int64_t end = begin + BLOCK < length ? begin + BLOCK : length, i = begin;                       \
+            row sums[4] = {{0}};                                                                            \
+            for (; i + 4 <= end && (i + 3) * inner + LANES <= length * inner; i += 4)                       \
+                for (int k = 0; k < 4; k++) sums[k] += *(const row *)(in + (i + k) * inner);                \
+            sums[0] = (sums[0] + sums[1]) + (sums[2] + sums[3]);                                            \
+            for (; i < end; i++)                                                                            \
+                for (int64_t j = 0; j < inner; j++) sums[0][j] += in[i * inner + j];                        \
+            for (int64_t j = 0; j < inner; j++) total[j] += (WIDE)sums[0][j];                               \
+        }                                                                                                   \
+        for (int64_t j = 0; j < inner; j++) out[j] = (T)total[j];                                           \
+    }
+SUM_NARROW(float, double, sum_narrow_float32)
+SUM_NARROW(double, double, sum_narrow_float64)
+SUM_NARROW(int64_t, int64_t, sum_narrow_int64)
+
 #define SUM(T, name)                                                                                         \
     for (int64_t o = begin; o < end; o++) {                                                                  \
         const T *in = (const T *)r->in + o * r->length * r->inner;                                           \
         T *out = (T *)r->out + o * r->inner;                                                                 \
         if (r->inner == 1) *out = (T)sum_row_##name(in, r->length);                                          \
+        else if (r->inner <= LANES) sum_narrow_##name(out, in, r->length, r->inner);                         \
         else                                                                                                 \
             for (int64_t j = 0; j < r->inner; j += COLUMNS)                                                  \
                 sum_columns_##name(out + j, in + j, r->length, r->inner,                                     \

@@ -166,6 +166,19 @@ describe("looking", function()
     assert.is_true(plumb.zeros(0):equal(plumb.zeros(0)))
   end)
 
+  it("adds up columns of every number and length", function()
+    for inner = 1, 18 do
+      for _, length in ipairs { 1, 3, 4, 5, 17, 511, 513, 1030 } do
+        local whole = plumb.randint(-9, 9, { length + 2, inner }, { seed = inner }):double()
+        for _, dtype in ipairs { "float64", "float32", "int64" } do
+          local x = whole:cast(dtype):evaluate():slice(1, 2, length + 1)
+          local expected = plumb.ones({ 1, length }, { dtype = "float64" }):matmul(x:double()):reshape(inner)
+          support.same_bits(expected:cast(dtype), x:sum(1), ("%d x %d, %s"):format(length, inner, dtype))
+        end
+      end
+    end
+  end)
+
   it("reduces", function()
     assert.are.equal(300, t:sum():item())
     assert.are.same({ 12.5 }, { t:mean():item() })
