@@ -5,6 +5,7 @@
 #include "fail.h"
 #include "kernels.h"
 #include "memory.h"
+#include "operators.h"
 #include "plan_internal.h"
 
 /* --- memory: everything is sized by the node and edge counts at the start ---------------------------------------- */
@@ -74,7 +75,7 @@ static bool same_item(const plan_graph *g, const item *a, const item *b) {
            memcmp(g->inputs + a->input_begin, g->inputs + b->input_begin, (size_t)a->input_count * sizeof(int)) == 0;
 }
 
-/* The earlier item that the newest one repeats, or itself. `table` is open addressing over item numbers + 1. */
+/* The earlier item that the newest one repeats, or itself. */
 static int find_equal(const plan_graph *g, int *table, size_t table_size) {
     const item *newest = &g->items[g->item_count - 1];
     size_t at = item_hash(g, newest) & (table_size - 1);
@@ -117,30 +118,58 @@ static void import_leaf(plan_graph *g, const node *n) {
     else memcpy(leaf->look.strides, n->attributes, (size_t)n->shape.rank * sizeof(int64_t));
 }
 
+/* Open addressing over item numbers + 1, for find_equal. */
+typedef struct {
+    int *slots;
+    size_t size;
+} item_table;
+
+/* The item for a node whose inputs are these items; it may be an older one that is equal. */
+static int import_node(plan_graph *g, node *n, const int *inputs, item_table table) {
+    item *i = item_add(g, n->op, n->type, n->shape);
+    int input_mark = g->input_count;
+    i->input_count = n->input_count;
+    for (int input = 0; input < n->input_count; input++) g->inputs[g->input_count++] = inputs[input];
+    i->call = n; /* its attributes; replaced by a skeleton once the item is known to stay */
+    i->run = n->op->run;
+    int simpler = simplify(g, i), chosen = simpler >= 0 ? simpler : find_equal(g, table.slots, table.size);
+    if (chosen == number_of(g, i)) {
+        note_constant(g, i);
+        return chosen;
+    }
+    g->item_count--;
+    g->input_count = input_mark;
+    return chosen;
+}
+
+/* A matrix product whose sums have one term is elementwise, and fuses with what comes after. */
+static bool is_outer_product(const node *n) { return op_is(n, "matmul") && n->inputs[0]->shape.size[n->shape.rank - 1] == 1; }
+
+static int import_outer_product(plan_graph *g, node *n, const int *inputs, item_table table) {
+    int factors[2];
+    node *looks[2];
+    for (int k = 0; k < 2; k++) {
+        looks[k] = op_expand(n->inputs[k], n->shape);
+        factors[k] = looks[k] == n->inputs[k] ? inputs[k] : import_node(g, looks[k], &inputs[k], table);
+    }
+    return import_node(g, op_mul(looks[0], looks[1]), factors, table);
+}
+
 /* canonical[k]: the item that stands for node k of the order. */
-static void import_nodes(plan_graph *g, const node_list *order, int *canonical, int *table, size_t table_size) {
+static void import_nodes(plan_graph *g, const node_list *order, int *canonical, item_table table) {
+    int inputs_capacity = 0;
+    for (int k = 0; k < order->count; k++)
+        if (order->nodes[k]->input_count > inputs_capacity) inputs_capacity = order->nodes[k]->input_count;
+    int *inputs = memory_scoped((size_t)inputs_capacity * sizeof *inputs, "a plan");
     for (int k = 0; k < order->count; k++) {
-        const node *n = order->nodes[k];
+        node *n = order->nodes[k];
         if (node_is_leaf(n)) {
             canonical[k] = g->item_count;
             import_leaf(g, n);
             continue;
         }
-        item *i = item_add(g, n->op, n->type, n->shape);
-        int input_mark = g->input_count;
-        i->input_count = n->input_count;
-        for (int input = 0; input < n->input_count; input++)
-            g->inputs[g->input_count++] = canonical[n->inputs[input]->number];
-        i->call = order->nodes[k]; /* its attributes; replaced by a skeleton once the item is known to stay */
-        i->run = n->op->run;
-        int simpler = simplify(g, i);
-        canonical[k] = simpler >= 0 ? simpler : find_equal(g, table, table_size);
-        if (canonical[k] == number_of(g, i)) {
-            note_constant(g, i);
-            continue;
-        }
-        g->item_count--;
-        g->input_count = input_mark;
+        for (int input = 0; input < n->input_count; input++) inputs[input] = canonical[n->inputs[input]->number];
+        canonical[k] = (is_outer_product(n) ? import_outer_product : import_node)(g, n, inputs, table);
     }
 }
 
@@ -279,12 +308,12 @@ plan_graph *plan_graph_import(const node_list *order, node *const *outputs, int 
     size_t table_size = 16;
     for (int k = 0; k < order->count; k++)
         if (!node_is_leaf(order->nodes[k])) edges += order->nodes[k]->input_count;
-    while (table_size < 2 * (size_t)order->count) table_size *= 2;
+    while (table_size < 4 * (size_t)order->count) table_size *= 2; /* an outer product is up to three items */
     plan_graph *g = graph_new(order->count, edges, output_count);
     int *item_of = memory_scoped((size_t)order->count * sizeof *item_of, "a plan");
-    int *table = memory_scoped(table_size * sizeof *table, "a plan");
-    memset(table, 0, table_size * sizeof *table);
-    import_nodes(g, order, item_of, table, table_size);
+    item_table table = {memory_scoped(table_size * sizeof(int), "a plan"), table_size};
+    memset(table.slots, 0, table_size * sizeof(int));
+    import_nodes(g, order, item_of, table);
     for (int o = 0; o < output_count; o++) {
         g->outputs[o] = item_of[outputs[o]->number];
         g->donors[o] = donors != NULL ? donors[o] : -1;
