@@ -2,6 +2,7 @@
 local core = require "plumb.core"
 local format = require "plumb.format"
 local report = require "plumb.report"
+local schedule = require "plumb.fit.schedule"
 local nn = require "plumb.nn"
 local optim = require "plumb.optim"
 local progress = require "plumb.progress"
@@ -40,7 +41,8 @@ local function check_set(who, set, model)
 end
 
 local defaults = { loss = report.none, optimizer = report.none, epochs = 1, batch = 64, validate = report.none, seed = 0,
-  shuffle = true, on_step = report.none, on_epoch = report.none, progress = true }
+  shuffle = true, on_step = report.none, on_epoch = report.none, progress = true, schedule = report.none,
+  clip_norm = report.none, clip_value = report.none }
 
 -- Something that can be called; nn.MSELoss without its () can be too, but is a mistake.
 local function check_callable(name, f, example)
@@ -65,6 +67,13 @@ local function check_optimizer(optimizer)
   end
 end
 
+local function check_limits(options)
+  for _, name in ipairs { "clip_norm", "clip_value" } do
+    if options[name] ~= nil then report.number("fit", name, options[name], 0) end
+  end
+  if options.clip_norm and options.clip_value then report.fail("fit: clip_norm or clip_value, not both") end
+end
+
 local function check_options(model, train, given)
   local options = report.options("fit", given, defaults)
   if not nn.Module.is(model) then report.fail("fit: the model must be a module, not %s", type(model)) end
@@ -85,6 +94,7 @@ local function check_options(model, train, given)
   report.integer("fit", "epochs", options.epochs, 0)
   report.integer("fit", "batch", options.batch, 1)
   report.integer("fit", "seed", options.seed)
+  check_limits(options)
   check_set("the training set", train, model)
   if not all_finite(model.theta) then report.fail("fit: the model's parameters are not finite before the training") end
   if options.validate ~= nil then check_set("validate", options.validate, model) end
@@ -107,6 +117,11 @@ end
 local function classifies(options, train)
   if type(options.loss) == "table" and options.loss.classifies ~= nil then return options.loss.classifies end
   return options.loss == nn.cross_entropy and train.y:dtype() == "int64"
+end
+
+local function clipped(options, gradient)
+  if options.clip_norm then return (optim.clip_norm(gradient, options.clip_norm)) end
+  return options.clip_value and optim.clip_value(gradient, options.clip_value) or gradient
 end
 
 -- Everything of one step: the batch, loss, gradient and update, from the arguments that train_epoch lists. A step whose loss
@@ -132,7 +147,7 @@ local function compile_step(model, options, with_accuracy, state_count)
       local value = loss_of(output, ys)
       return value, with_accuracy and nn.accuracy(output, ys) or value, updated
     end, 1, nil, theta)
-    local new_theta, new_state = optimizer:update(theta, gradient, state, numbers)
+    local new_theta, new_state = optimizer:update(theta, clipped(options, gradient), state, numbers)
     local finite = loss:isfinite()
     local results = { core.where(finite, new_theta, theta) }
     for i, tensor in ipairs(new_state) do results[i + 1] = core.where(finite, tensor, state[i]) end
@@ -223,8 +238,10 @@ local function train_epoch(run, loop)
   local options, train, n = loop.options, loop.train, #loop.train.x
   local order = epoch_order(options, n, run.epoch + 1)
   local loss_sum, accuracy_sum = 0, 0
+  loop.schedule:at("epoch", run.epoch + 1)
   for first = 1, n, options.batch do
     local last = math.min(first + options.batch - 1, n)
+    loop.schedule:at("step", run.step + 1)
     refresh(run, loop)
     run.step = run.step + 1
     local index = order:slice(1, first, last)
@@ -271,10 +288,13 @@ end
 
 --- fit(model, train, options) -> run: trains the model on the data set {x =, y =}.
 --- options: loss, optimizer (both needed), epochs = 1, batch = 64, validate = data set, seed = 0 (of the shuffling),
---- shuffle = true, on_step = function(run, loss), on_epoch = function(run), progress = true (or the line's label). A hook that
---- returns false stops the training. A loss that is not finite is an error that names the step; the parameters are then those
---- before it, or, where an infinite gradient had spoiled them, the last ones known to be finite. While it trains the model is
---- in training mode, afterwards in the mode it had; `validate` is measured in evaluation mode. Dropout draws by seed and step.
+--- shuffle = true, on_step = function(run, loss), on_epoch = function(run), progress = true (or the line's label),
+--- schedule = optim.StepLR{...} (it sets run.optimizer's rate, and gives it back at the end), clip_norm or clip_value = the
+--- limit of the gradient's norm, or of its elements (optim.clip_norm).
+--- A hook that returns false stops the training. A loss that is not finite is an error that names the step; the parameters are
+--- then those before it, or, where an infinite gradient had spoiled them, the last ones known to be finite. While it trains the
+--- model is in training mode, afterwards in the mode it had; `validate` is measured in evaluation mode. Dropout draws by seed
+--- and step.
 local function fit(model, train, given)
   local options = check_options(model, train, given)
   local with_accuracy = classifies(options, train)
@@ -284,6 +304,8 @@ local function fit(model, train, given)
   end
   local run = new_run(model, options)
   local steps = math.ceil(#train.x / options.batch) * options.epochs
+  schedule.check(options.schedule, options.optimizer, steps)
+  local follower <close> = schedule.follow(options.schedule, options.optimizer)
   local quiet = options.progress == false
   local bar <close> = quiet and setmetatable({ update = function() end }, { __close = function() end })
     or progress.new { label = options.progress == true and "training" or options.progress, total = steps }
@@ -293,7 +315,7 @@ local function fit(model, train, given)
   local loop = { options = options, train = train, theta = model:variable(), state = state, bar = bar,
     buffers = model.buffer_size > 0 and model:buffer_variable() or nil, draws = model:draws(),
     safe_theta = model.theta, safe_buffers = model.buffer_size > 0 and model.buffers or nil, safe_step = 0,
-    with_accuracy = with_accuracy,
+    with_accuracy = with_accuracy, schedule = follower,
     evaluate = make_evaluation(model, options.loss, with_accuracy),
     note = function() return ("epoch %d, loss %.4g"):format(math.min(run.epoch + 1, options.epochs), run.loss) end }
   local started = core.process.time()
