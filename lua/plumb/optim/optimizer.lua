@@ -56,10 +56,20 @@ end
 -- Has the setting `key`, which was `before`, changed in :numbers alone?
 function Optimizer:is_number(key) return key == "lr" end
 
+-- The momentum is a constant of the compiled update, which is the fastest, until something changes it at every step: from then
+-- on it is one of the numbers.
+function Optimizer:let_momentum_vary()
+  if self.momentum_varies then return end
+  rawset(self, "momentum_varies", true)
+  rawset(self, "version", self.version + 1)
+end
+
 --- optimizer:set_momentum(value): what a schedule that cycles the momentum sets at each step. An optimiser without momentum
 --- stays without.
 function Optimizer:set_momentum(value)
-  if (self.momentum or 0) ~= 0 then self.momentum = value end
+  if (self.momentum or 0) == 0 then return end
+  self:let_momentum_vary()
+  self.momentum = value
 end
 
 --- name_of(value) -> "Adam", "SGD", ... for an optimiser, otherwise nil.

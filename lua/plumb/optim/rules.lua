@@ -31,21 +31,30 @@ function Adam:check()
   report.number(self.name, "eps", self.eps, 0)
 end
 
-function Adam:is_number(key, before) return key == "lr" or key == "betas" and before[2] == self.betas[2] end
+function Adam:is_number(key, before)
+  return key == "lr" or key == "betas" and self.momentum_varies and before[2] == self.betas[2]
+end
 
-function Adam:set_momentum(value) self.betas = { value, self.betas[2] } end
+function Adam:set_momentum(value)
+  self:let_momentum_vary()
+  self.betas = { value, self.betas[2] }
+end
 
 function Adam:start(theta) return { full_like(theta, 0), full_like(theta, 0) } end
 
 function Adam:numbers(step)
   local b1, b2 = self.betas[1], self.betas[2]
-  return { self.lr / (1 - b1 ^ step), 1 / math.sqrt(1 - b2 ^ step), b1, 1 - b1 }
+  local rate, scale = self.lr / (1 - b1 ^ step), 1 / math.sqrt(1 - b2 ^ step)
+  if self.momentum_varies then return { rate, scale, b1, 1 - b1 } end
+  return { rate, scale }
 end
 
 -- theta - the step of Adam along the gradient
 local function adam_update(self, theta, gradient, state, numbers)
-  local b2 = self.betas[2]
-  local m = state[1] * numbers[3] + gradient * numbers[4]
+  local b1, b2 = self.betas[1], self.betas[2]
+  local keep, add = b1, 1 - b1
+  if self.momentum_varies then keep, add = numbers[3], numbers[4] end
+  local m = state[1] * keep + gradient * add
   local v = state[2] * b2 + gradient * gradient * (1 - b2)
   return theta - m / (v:sqrt() * numbers[2] + self.eps) * numbers[1], { m, v }
 end
@@ -62,12 +71,12 @@ AdamW.check, AdamW.start, AdamW.is_number, AdamW.set_momentum = Adam.check, Adam
 
 function AdamW:numbers(step)
   local numbers = Adam.numbers(self, step)
-  numbers[5] = 1 - self.lr * self.weight_decay
+  numbers[#numbers + 1] = 1 - self.lr * self.weight_decay
   return numbers
 end
 
 function AdamW:update(theta, gradient, state, numbers)
-  return adam_update(self, theta * numbers[5], gradient, state, numbers)
+  return adam_update(self, theta * numbers[#numbers], gradient, state, numbers)
 end
 
 -- ---- SGD ----
@@ -87,20 +96,22 @@ function SGD:check()
   end
 end
 
-function SGD:is_number(key) return key == "lr" or key == "momentum" or key == "dampening" end
+function SGD:is_number(key)
+  return key == "lr" or key == "dampening" or key == "momentum" and self.momentum_varies
+end
 
 function SGD:start(theta) return self.momentum ~= 0 and { full_like(theta, 0) } or {} end
 
 function SGD:numbers(step)
-  if self.momentum == 0 then return { self.lr } end
-  return { self.lr, self.momentum, step == 1 and 1 or 1 - self.dampening }
+  return { self.lr, step == 1 and 1 or 1 - self.dampening, self.momentum_varies and self.momentum or nil }
 end
 
 function SGD:update(theta, gradient, state, numbers)
   gradient = decayed(self, theta, gradient)
   if self.momentum == 0 then return theta - gradient * numbers[1], {} end
-  local b = state[1] * numbers[2] + gradient * numbers[3]
-  local direction = self.nesterov and gradient + b * numbers[2] or b
+  local momentum = self.momentum_varies and numbers[3] or self.momentum
+  local b = state[1] * momentum + gradient * numbers[2]
+  local direction = self.nesterov and gradient + b * momentum or b
   return theta - direction * numbers[1], { b }
 end
 
@@ -121,7 +132,7 @@ function RMSprop:check()
   report.number("RMSprop", "momentum", self.momentum, 0)
 end
 
-function RMSprop:is_number(key) return key == "lr" or key == "momentum" end
+function RMSprop:is_number(key) return key == "lr" or key == "momentum" and self.momentum_varies end
 
 -- v, then b with momentum, then a when centered
 function RMSprop:start(theta)
@@ -131,7 +142,7 @@ function RMSprop:start(theta)
   return state
 end
 
-function RMSprop:numbers() return self.momentum ~= 0 and { self.lr, self.momentum } or { self.lr } end
+function RMSprop:numbers() return { self.lr, self.momentum_varies and self.momentum or nil } end
 
 function RMSprop:update(theta, gradient, state, numbers)
   gradient = decayed(self, theta, gradient)
@@ -144,7 +155,7 @@ function RMSprop:update(theta, gradient, state, numbers)
   end
   local direction = gradient / (variance:sqrt() + self.eps)
   if self.momentum ~= 0 then
-    direction = state[2] * numbers[2] + direction
+    direction = state[2] * (self.momentum_varies and numbers[2] or self.momentum) + direction
     new_state[2] = direction
   end
   return theta - direction * numbers[1], new_state
