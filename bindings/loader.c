@@ -93,27 +93,36 @@ static int batches_new(lua_State *L) {
 
 typedef struct {
     loader *loader;
-    node **x, **y;
+    node **x, **y; /* handles: new ones, or those of the batch before */
     bool more;
 } advancing;
 
 static void advance_body(void *context) {
     advancing *a = context;
-    node *x, *y;
-    a->more = loader_next(a->loader, &x, &y);
+    loader_batch done = {*a->x, *a->y}, next;
+    a->more = loader_next(a->loader, done, &next);
     if (!a->more) return;
-    *a->x = node_retain(x);
-    *a->y = node_retain(y);
+    *a->x = node_retain(next.x);
+    *a->y = node_retain(next.y);
+    node_release(done.x);
+    node_release(done.y);
 }
 
+/* pass() -> x, y: the next batch. pass(x, y): the same, where x and y are the handles of the batch before; they take the new one,
+ * so that its memory can be used again at once. */
 static int batches_next(lua_State *L) {
     loader **slot = luaL_checkudata(L, 1, BATCHES);
     if (*slot == NULL) return 0;
-    advancing a = {.x = tensor_push_slot(L)};
-    a.y = tensor_push_slot(L);
-    a.loader = *slot; /* pushing may collect, but not what is on the stack */
+    bool again = tensor_test(L, 2) != NULL && tensor_test(L, 3) != NULL && !lua_rawequal(L, 2, 3);
+    if (!again) {
+        lua_settop(L, 1);
+        tensor_push_slot(L);
+        tensor_push_slot(L);
+    }
+    advancing a = {*slot, lua_touserdata(L, 2), lua_touserdata(L, 3), false};
     core_run(L, advance_body, &a);
     if (!a.more) return 0;
+    lua_settop(L, 3);
     tensor_filled(L, a.x);
     tensor_filled(L, a.y);
     return 2;

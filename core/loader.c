@@ -120,23 +120,25 @@ static int64_t rows_at(const loader *l, int64_t first) {
     return left < l->set.batch ? left : l->set.batch;
 }
 
-/* An array for a batch: the one used before when nobody else holds it, else a new one that the scope owns too. Either way the
- * result has no reference of its own yet. */
-static array array_for(const array *used, dtype type, shape s) {
-    if (used->storage != NULL && used->storage->references == 1 && shape_equal(used->shape, s)) return *used;
+/* An array for a batch: the one handed out before when nobody holds it but `done`, else a new one of the scope's. Either way
+ * the caller has still to retain it. */
+static array array_for(const array *given, const node *done, dtype type, shape s) {
+    if (given->storage != NULL && shape_equal(given->shape, s)) {
+        bool held_by_done = done != NULL && done->references == 1 && done->value.storage == given->storage;
+        if (given->storage->references == (held_by_done ? 2 : 1)) return *given;
+    }
     return node_with_array(type, s)->value;
 }
 
-bool loader_next(loader *l, node **x, node **y) {
+bool loader_next(loader *l, loader_batch done, loader_batch *out) {
     if (l->count == 0) return false;
     int64_t first = l->first + l->count, count = rows_at(l, first);
     array next_x = {.storage = NULL}, next_y = {.storage = NULL};
     if (count > 0) {
-        next_x = array_for(&l->given_x, l->set.type, with_rows(l->set.x.shape, count));
-        next_y = array_for(&l->given_y, l->set.y.type, with_rows(l->set.y.shape, count));
+        next_x = array_for(&l->given_x, done.x, l->set.type, with_rows(l->set.x.shape, count));
+        next_y = array_for(&l->given_y, done.y, l->set.y.type, with_rows(l->set.y.shape, count));
     }
-    *x = node_constant(l->x);
-    *y = node_constant(l->y);
+    *out = (loader_batch){node_constant(l->x), node_constant(l->y)};
     /* from here on nothing fails */
     pool_await(&l->job);
     array_retain(next_x), array_retain(next_y);

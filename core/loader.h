@@ -25,7 +25,11 @@ loader *loader_new(const loader_settings *settings);
 loader *loader_retain(loader *l);
 void loader_release(loader *l);
 
-/* The next batch as nodes (owned by the scope), or false at the end. On failure nothing has changed. */
-bool loader_next(loader *l, node **x, node **y);
+/* The next batch as nodes (owned by the scope), or false at the end. On failure nothing has changed. What was handed out before
+ * is written over only when nobody holds it but `done` (NULL: nothing), nodes that the caller lets go of on success. */
+typedef struct {
+    node *x, *y;
+} loader_batch;
+bool loader_next(loader *l, loader_batch done, loader_batch *out);
 
 #endif

@@ -101,8 +101,9 @@ local function from_loader(loader)
   function source.inputs(x) return x end
   function source:epoch(e)
     local pass = loader:epoch(e)
+    local x, y
     return function()
-      local x, y = pass()
+      x, y = pass(x, y) -- the same handles again
       if x ~= nil then return #x, x, y end
     end, nil, nil, pass
   end
@@ -131,8 +132,9 @@ end
 function batches.in_order(given, size)
   if Loader.is(given) then
     local pass, count = given:epoch(1), given:samples()
+    local x, y
     return function()
-      local x, y = pass()
+      x, y = pass(x, y)
       if x ~= nil then return #x / count, x, y end
     end, nil, nil, pass
   end
