@@ -18,7 +18,7 @@ struct loader {
     int64_t first, count; /* the batch under way: its place in the order; count 0: the pass is over */
     array x, y;          /* that batch, written by the job */
     array given_x, given_y; /* the batch handed out last, to be used again when nobody else holds it */
-    pool_job job;
+    background_job job;
 };
 
 /* --- images that move ---------------------------------------------------------------------------------------------- */

@@ -117,7 +117,7 @@ enum { WAITING, RUNNING, DONE };
 static struct {
     pthread_mutex_t lock; /* of all below, and of every job's stage and next */
     pthread_cond_t queued, done;
-    pool_job *first, **end;
+    background_job *first, **end;
     bool started; /* is there a thread that takes jobs? */
     long owner;   /* its process */
 } jobs;
@@ -126,7 +126,7 @@ static void *jobs_main(void *unused) {
     pthread_mutex_lock(&jobs.lock);
     for (;;) {
         while (jobs.first == NULL) pthread_cond_wait(&jobs.queued, &jobs.lock);
-        pool_job *entry = jobs.first;
+        background_job *entry = jobs.first;
         jobs.first = entry->next;
         if (jobs.first == NULL) jobs.end = &jobs.first;
         entry->stage = RUNNING;
@@ -150,9 +150,9 @@ static void jobs_prepare(void) {
     jobs.owner = getpid();
 }
 
-void pool_queue(pool_job *entry, void (*task)(void *context), void *context) {
+void pool_queue(background_job *entry, void (*task)(void *context), void *context) {
     jobs_prepare();
-    *entry = (pool_job){.task = task, .context = context, .stage = WAITING, .owner = jobs.owner};
+    *entry = (background_job){.task = task, .context = context, .stage = WAITING, .owner = jobs.owner};
     if (pool_threads() == 1) return;
     if (!jobs.started) jobs.started = start_thread(jobs_main, NULL);
     if (!jobs.started) return;
@@ -164,8 +164,8 @@ void pool_queue(pool_job *entry, void (*task)(void *context), void *context) {
 }
 
 /* Takes the entry out of the queue, if it is there. */
-static void jobs_withdraw(pool_job *entry) {
-    for (pool_job **link = &jobs.first; *link != NULL; link = &(*link)->next) {
+static void jobs_withdraw(background_job *entry) {
+    for (background_job **link = &jobs.first; *link != NULL; link = &(*link)->next) {
         if (*link != entry) continue;
         *link = entry->next;
         if (entry->next == NULL) jobs.end = link;
@@ -173,7 +173,7 @@ static void jobs_withdraw(pool_job *entry) {
     }
 }
 
-void pool_await(pool_job *entry) {
+void pool_await(background_job *entry) {
     if (entry->owner != getpid()) { /* queued before a fork, by a thread that is not here */
         if (entry->stage != DONE) entry->task(entry->context);
         entry->stage = DONE;
