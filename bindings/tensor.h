@@ -41,5 +41,6 @@ void tensor_register(lua_State *L);    /* each adds its functions to the table o
 void create_register(lua_State *L);
 void index_register(lua_State *L);
 void operators_register(lua_State *L);
+void loader_register(lua_State *L);
 
 #endif

@@ -62,7 +62,7 @@ bool array_is_contiguous(const array *a) {
     int64_t expected = 1;
     for (int axis = a->shape.rank - 1; axis >= 0; axis--) {
         if (a->shape.size[axis] != 1 && a->strides[axis] != expected) return false;
-        expected *= a->shape.size[axis];
+        expected *= a->shape.size[axis] > 0 ? a->shape.size[axis] : 1; /* as shape_strides */
     }
     return true;
 }

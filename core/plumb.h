@@ -15,5 +15,6 @@
 #include "operators.h" /* building graphs */
 #include "grad.h"      /* differentiation */
 #include "plan.h"      /* running graphs */
+#include "loader.h"    /* batches of data sets */
 
 #endif

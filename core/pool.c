@@ -4,6 +4,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -55,19 +56,22 @@ static void *helper_main(void *argument) {
     return NULL;
 }
 
-/* Starts the missing helpers; signals stay with the main thread. Fewer threads than wanted is no failure. */
-static void start_helpers(int wanted) {
-    if (owner != getpid()) owner = getpid(), helpers = 0;
+/* A thread that nobody waits for; signals stay with the main thread. */
+static bool start_thread(void *(*run)(void *), void *argument) {
     sigset_t all, before;
+    pthread_t thread;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    while (helpers < wanted) {
-        pthread_t thread;
-        if (pthread_create(&thread, NULL, helper_main, (void *)(uintptr_t)atomic_load(&generation)) != 0) break;
-        pthread_detach(thread);
-        helpers++;
-    }
+    bool started = pthread_create(&thread, NULL, run, argument) == 0;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (started) pthread_detach(thread);
+    return started;
+}
+
+/* Starts the missing helpers. Fewer threads than wanted is no failure. */
+static void start_helpers(int wanted) {
+    if (owner != getpid()) owner = getpid(), helpers = 0;
+    while (helpers < wanted && start_thread(helper_main, (void *)(uintptr_t)atomic_load(&generation))) helpers++;
 }
 
 int pool_threads(void) {
@@ -104,4 +108,82 @@ void pool_run(int64_t chunks, void (*task)(void *context, int64_t chunk), void *
     pthread_mutex_unlock(&lock);
     take_chunks();
     for (int spin = 0; atomic_load(&working) > 0; spin = (spin + 1) % SPINS) relax(spin);
+}
+
+/* --- jobs beside the runs ------------------------------------------------------------------------------------------ */
+
+enum { WAITING, RUNNING, DONE };
+
+static struct {
+    pthread_mutex_t lock; /* of all below, and of every job's stage and next */
+    pthread_cond_t queued, done;
+    background_job *first, **end;
+    bool started; /* is there a thread that takes jobs? */
+    long owner;   /* its process */
+} jobs;
+
+static void *jobs_main(void *unused) {
+    pthread_mutex_lock(&jobs.lock);
+    for (;;) {
+        while (jobs.first == NULL) pthread_cond_wait(&jobs.queued, &jobs.lock);
+        background_job *entry = jobs.first;
+        jobs.first = entry->next;
+        if (jobs.first == NULL) jobs.end = &jobs.first;
+        entry->stage = RUNNING;
+        pthread_mutex_unlock(&jobs.lock);
+        entry->task(entry->context);
+        pthread_mutex_lock(&jobs.lock);
+        entry->stage = DONE;
+        pthread_cond_broadcast(&jobs.done);
+    }
+    return unused;
+}
+
+/* Threads do not survive a fork, and one may have held the lock: the child begins anew. */
+static void jobs_prepare(void) {
+    if (jobs.owner == getpid()) return;
+    pthread_mutex_init(&jobs.lock, NULL);
+    pthread_cond_init(&jobs.queued, NULL);
+    pthread_cond_init(&jobs.done, NULL);
+    jobs.first = NULL, jobs.end = &jobs.first;
+    jobs.started = false;
+    jobs.owner = getpid();
+}
+
+void pool_queue(background_job *entry, void (*task)(void *context), void *context) {
+    jobs_prepare();
+    *entry = (background_job){.task = task, .context = context, .stage = WAITING, .owner = jobs.owner};
+    if (pool_threads() == 1) return;
+    if (!jobs.started) jobs.started = start_thread(jobs_main, NULL);
+    if (!jobs.started) return;
+    pthread_mutex_lock(&jobs.lock);
+    *jobs.end = entry;
+    jobs.end = &entry->next;
+    pthread_cond_signal(&jobs.queued);
+    pthread_mutex_unlock(&jobs.lock);
+}
+
+/* Takes the entry out of the queue, if it is there. */
+static void jobs_withdraw(background_job *entry) {
+    for (background_job **link = &jobs.first; *link != NULL; link = &(*link)->next) {
+        if (*link != entry) continue;
+        *link = entry->next;
+        if (entry->next == NULL) jobs.end = link;
+        return;
+    }
+}
+
+void pool_await(background_job *entry) {
+    if (entry->owner != getpid()) { /* queued before a fork, by a thread that is not here */
+        if (entry->stage != DONE) entry->task(entry->context);
+        entry->stage = DONE;
+        return;
+    }
+    pthread_mutex_lock(&jobs.lock);
+    while (entry->stage == RUNNING) pthread_cond_wait(&jobs.done, &jobs.lock);
+    bool waiting = entry->stage == WAITING;
+    if (waiting) jobs_withdraw(entry);
+    entry->stage = DONE;
+    pthread_mutex_unlock(&jobs.lock);
+    if (waiting) entry->task(entry->context);
 }

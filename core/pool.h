@@ -14,6 +14,20 @@ int64_t pool_chunks(int64_t work, int64_t grain);
 /* The half-open range of chunk number `chunk` when `count` items are cut into `chunks`. */
 static inline int64_t pool_begin(int64_t count, int64_t chunks, int64_t chunk) { return count * chunk / chunks; }
 
+/* One job beside the runs, for what is needed later: a thread of its own takes such jobs in the order in which they were queued.
+ * The task must not fail, allocate or start a run, and must come to the same when it is run twice. Whoever queues a job
+ * owns it and what its task uses until pool_await has returned. */
+typedef struct background_job {
+    void (*task)(void *context);
+    void *context;
+    struct background_job *next; /* in the queue */
+    int stage;
+    long owner;            /* the process that queued it */
+} background_job;
+void pool_queue(background_job *job, void (*task)(void *context), void *context); /* never fails */
+/* Returns when the task is done. A job that nobody has taken yet (there is one thread only, or it is busy) is run here. */
+void pool_await(background_job *job);
+
 int pool_threads(void);          /* the default is PLUMB_THREADS, else one per processor */
 void pool_set_threads(int count); /* from 1 to 256 */
 

@@ -18,8 +18,7 @@ void rng_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4
     out[0] = c0, out[1] = c1, out[2] = c2, out[3] = c3;
 }
 
-/* Block number `block` of the stream: four 32-bit words. */
-static void stream_block(rng_key key, uint64_t block, uint32_t out[4]) {
+void rng_block(rng_key key, uint64_t block, uint32_t out[4]) {
     uint32_t counter[4] = {(uint32_t)block, (uint32_t)(block >> 32), (uint32_t)key.stream,
                            (uint32_t)(key.stream >> 32)};
     uint32_t words[2] = {(uint32_t)key.seed, (uint32_t)(key.seed >> 32)};
@@ -35,7 +34,7 @@ void rng_uniform_float32(rng_key key, int64_t begin, int64_t count, float *out) 
     uint32_t words[4];
     for (int64_t i = 0; i < count; i++) {
         int64_t at = begin + i;
-        if (i == 0 || at % 4 == 0) stream_block(key, (uint64_t)at / 4, words);
+        if (i == 0 || at % 4 == 0) rng_block(key, (uint64_t)at / 4, words);
         out[i] = (float)(words[at % 4] >> 8) * 0x1p-24f;
     }
 }
@@ -44,7 +43,7 @@ void rng_uniform_float64(rng_key key, int64_t begin, int64_t count, double *out)
     uint32_t words[4];
     for (int64_t i = 0; i < count; i++) {
         int64_t at = begin + i;
-        if (i == 0 || at % 2 == 0) stream_block(key, (uint64_t)at / 2, words);
+        if (i == 0 || at % 2 == 0) rng_block(key, (uint64_t)at / 2, words);
         out[i] = unit_float64(words[at % 2 * 2], words[at % 2 * 2 + 1]);
     }
 }
@@ -56,7 +55,7 @@ void rng_normal_float64(rng_key key, int64_t begin, int64_t count, double *out) 
     for (int64_t i = 0; i < count; i++) {
         int64_t at = begin + i;
         if (i == 0 || at % 2 == 0) {
-            stream_block(key, (uint64_t)at / 2, words);
+            rng_block(key, (uint64_t)at / 2, words);
             radius = sqrt(-2 * log(1 - unit_float64(words[0], words[1])));
             angle = 2 * 3.14159265358979323846 * unit_float64(words[2], words[3]);
         }
@@ -81,7 +80,7 @@ void rng_permutation(rng_key key, int64_t count, int64_t *out) {
         uint64_t range = (uint64_t)i + 1, limit = UINT64_MAX - UINT64_MAX % range, draw;
         do {
             uint32_t words[4];
-            stream_block(key, block++, words);
+            rng_block(key, block++, words);
             draw = ((uint64_t)words[0] << 32) | words[1];
         } while (draw >= limit);
         int64_t j = (int64_t)(draw % range), kept = out[i];

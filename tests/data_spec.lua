@@ -199,6 +199,27 @@ describe("data", function()
       assert.equal(2 * 784, sum(test.x:tolist()))
     end)
 
+    it("keeps its images as uint8, and makes x when it is asked for", function()
+      write_set("flat")
+      local train, test = data.mnist { root = path_of("flat") }
+      local two = data.subset(train, 2)
+      for set, n in pairs { [train] = 3, [test] = 2, [two] = 2 } do
+        assert.is_nil(rawget(set, "x"))
+        assert.same({ n, 1, 28, 28 }, set.images:shape())
+        assert.equal("uint8", set.images:dtype())
+        assert.is_nil(set.unknown)
+      end
+      assert.is_true(train.x:equal(train.images:float() / 255))
+      assert.equal(train.x, rawget(train, "x"))
+      assert.is_nil(rawget(two, "x"))
+      train.x[1] = 0.5 -- from now on x is what counts
+      assert.equal(784 * 0.5, sum(data.subset(train, 1).x:tolist()))
+      local first_batch = data.loader(train, { batch = 1, shuffle = false }):epoch(1)
+      assert.equal(784 * 0.5, sum(first_batch():tolist()))
+      test.x = test.images:double()
+      assert.equal("float64", data.subset(test, 1).x:dtype())
+    end)
+
     it("is found under each of its names and places", function()
       for _, changes in ipairs { {}, { gzip = true }, { separator = "." }, { separator = ".", gzip = true } } do
         for _, below in ipairs { "root", "root/MNIST/raw" } do

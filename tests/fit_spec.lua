@@ -181,6 +181,74 @@ describe("plumb.fit", function()
   end)
 end)
 
+-- ---- schedules and limits ----
+
+describe("fit's schedule", function()
+  local function rates_of(options)
+    local rates, model = {}, network { 1, 4, 1 }
+    options.on_step = function(run) rates[#rates + 1] = run.optimizer.lr end
+    train(model, regression(40), options)
+    return rates, model.theta
+  end
+
+  it("sets the rate of each epoch or step, and gives the optimiser its own back", function()
+    local sgd = optim.SGD { lr = 0.5, momentum = 0.9 }
+    local options = { epochs = 3, batch = 20, optimizer = sgd, schedule = optim.StepLR { step_size = 1, gamma = 0.5 } }
+    local per_epoch, theta = rates_of(options)
+    assert.same({ 0.5, 0.5, 0.25, 0.25, 0.125, 0.125 }, per_epoch)
+    assert.equal(0.5, sgd.lr)
+    local _, again = rates_of(options)
+    support.same_bits(theta, again, "theta")
+    options.schedule = optim.StepLR { step_size = 1, gamma = 0.5, per = "step" }
+    assert.same({ 0.5, 0.25, 0.125, 0.0625, 0.03125, 0.015625 }, (rates_of(options)))
+    options.schedule = optim.OneCycleLR { max_lr = 1, epochs = 3, steps_per_epoch = 2 }
+    local cycled = rates_of(options)
+    for i, rate in ipairs(cycled) do assert.equal(options.schedule:lr(i), rate) end
+    assert.same({ 0.5, 0.9 }, { sgd.lr, sgd.momentum })
+  end)
+
+  it("trains as a hook that sets the same rates does, on the same plan", function()
+    local function thetas(options)
+      local model = network { 1, 4, 1 }
+      train(model, regression(40), options)
+      return model.theta
+    end
+    local adam = optim.Adam { lr = 0.1 }
+    local scheduled = thetas { epochs = 4, optimizer = adam, schedule = optim.ExponentialLR { gamma = 0.5 } }
+    local hooked = thetas { epochs = 4, optimizer = adam, on_epoch = function(run) run.optimizer.lr = adam.lr * 0.5 end }
+    support.same_bits(scheduled, hooked, "theta")
+    local made = {}
+    train(network { 1, 4, 1 }, regression(40), { epochs = 4, batch = 20, optimizer = optim.Adam(),
+      schedule = optim.OneCycleLR { max_lr = 0.1, total_steps = 8 },
+      on_step = function(run) made[run.step] = plumb.memory().plans_made end })
+    assert.equal(made[3], made[8])
+  end)
+
+  it("gives the rate back when the training breaks off", function()
+    local sgd = optim.SGD { lr = 0.5 }
+    assert.is_false(pcall(train, network { 1, 4, 1 }, regression(), { optimizer = sgd, schedule = optim.LambdaLR(function() return 0.1 end),
+      on_step = function(run) assert.equal(0.05, run.optimizer.lr) error "stop" end }))
+    assert.equal(0.5, sgd.lr)
+  end)
+end)
+
+describe("fit's clip_norm and clip_value", function()
+  it("limit the step", function()
+    local function step_of(options)
+      local model = nn.Linear(1, 1)
+      model.theta = plumb.tensor { 0, 0 }
+      options.optimizer, options.batch = optim.SGD { lr = 1 }, 4
+      train(model, { x = plumb.ones(4, 1), y = plumb.ones(4, 1) * -20 }, options)
+      return flat(model.theta)
+    end
+    assert.same({ -40, -40 }, step_of {})
+    support.same_numbers(step_of { clip_norm = 2 }, { -math.sqrt(2), -math.sqrt(2) }, 1e-6, "norm")
+    assert.same({ -0.5, -0.5 }, step_of { clip_value = 0.5 })
+    assert.same({ -40, -40 }, step_of { clip_norm = 100 })
+    assert.same({ 0, 0 }, step_of { clip_value = 0 })
+  end)
+end)
+
 -- ---- hooks ----
 
 describe("fit's hooks", function()
@@ -342,7 +410,7 @@ describe("fit's arguments", function()
   local model = network { 1, 4, 1 }
   local function refused(changes, ...)
     local options = { loss = nn.MSELoss(), optimizer = optim.Adam {}, progress = false }
-    for name, value in pairs(changes) do options[name] = value ~= "nil" and value or nil end
+    for name, value in pairs(changes) do options[name] = value ~= "nil" and name ~= "train" and value or nil end
     fails_here(function() plumb.fit(model, changes.train or set, options) end, "fit: ", ...)
   end
 
@@ -363,6 +431,26 @@ describe("fit's arguments", function()
     refused({ seed = "x" }, "seed")
     refused({ shuffle = 1 }, "shuffle must be true or false")
     refused({ progress = 3 }, "progress")
+    refused({ drop_last = 1 }, "drop_last must be true or false")
+    refused({ drop_last = true, batch = 51 }, "drop_last leaves nothing of 50 samples in batches of 51")
+    refused({ augment = true }, "augment must be a table, such as {shift = 2, flip = true}, not boolean")
+    refused({ augment = { shift = 2, rotate = 3 } }, "augment has no field 'rotate'")
+    refused({ normalize = 3 }, "normalize must be a table, such as {mean =")
+    refused({ normalize = { mean = 0, sigma = 1 } }, "normalize has no field 'sigma'")
+    fails_here(function() train(model, set, { augment = { flip = true } }) end, "for images of shape", "(50, 1)")
+    fails_here(function() train(model, set, { normalize = { std = 0 } }) end, "std[1] is 0")
+    local loader = plumb.data.loader(set)
+    refused({ train = loader, batch = 3 }, "batch is the loader's affair")
+    refused({ train = loader, drop_last = true }, "drop_last is the loader's affair")
+    fails_here(function() plumb.fit(network({ 1, 2, 1 }, "float64"), loader, { loss = nn.MSELoss(), optimizer = optim.Adam {} }) end,
+      "x of the training set is float32", "float64")
+    refused({ schedule = 3 }, "schedule must be one such as optim.StepLR{", "number")
+    refused({ schedule = optim.StepLR }, "schedule is optim.StepLR without its {}")
+    refused({ schedule = optim.OneCycleLR { max_lr = 1, total_steps = 2 }, batch = 10 }, "for 2 steps, but the training has 5")
+    refused({ schedule = optim.StepLR { step_size = 1 }, optimizer = { start = print, numbers = print, update = print } }, "no lr")
+    refused({ clip_norm = -1 }, "clip_norm", "at least 0")
+    refused({ clip_value = "x" }, "clip_value must be a number")
+    refused({ clip_norm = 1, clip_value = 1 }, "not both")
     refused({ validate = 3 }, "validate must be a data set")
     refused({ validate = { x = set.x, y = set.x:slice(1, 1, 5) } }, "validate", "(50, 1)", "(5, 1)")
     fails_here(function() plumb.fit() end, "the model must be a module, not nil")

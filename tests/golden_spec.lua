@@ -26,12 +26,13 @@ local function build(network)
   return nn.Sequential(layers)
 end
 
+-- The optimiser that a trace describes; clip_norm is told to fit, or applied by hand.
 local function make_optimizer(o)
-  if o.name == "Adam" then
-    return optim.Adam { lr = o.lr, betas = o.betas, eps = o.eps, weight_decay = o.weight_decay }
+  local settings = {}
+  for name, value in pairs(o) do
+    if name ~= "name" and name ~= "clip_norm" then settings[name] = value end
   end
-  return optim.SGD { lr = o.lr, momentum = o.momentum, dampening = o.dampening, weight_decay = o.weight_decay,
-    nesterov = o.nesterov }
+  return optim[o.name](settings)
 end
 
 -- The largest difference, relative for large numbers.
@@ -59,7 +60,8 @@ function ways.fit(golden, dtype)
   local model, set, loss = problem(golden, dtype)
   local losses = {}
   plumb.fit(model, set, { loss = loss, optimizer = make_optimizer(golden.optimizer), epochs = golden.steps,
-    batch = #set.x, shuffle = false, progress = false, on_step = function(_, value) losses[#losses + 1] = value end })
+    clip_norm = golden.optimizer.clip_norm, batch = #set.x, shuffle = false, progress = false,
+    on_step = function(_, value) losses[#losses + 1] = value end })
   return losses, model.theta:tolist()
 end
 
@@ -71,12 +73,14 @@ ways["a loop written by hand"] = function(golden, dtype)
     local value, gradient = loss_and_gradient(model.theta)
     losses[step] = value:item()
     gradient1 = gradient1 or gradient:tolist()
+    if golden.optimizer.clip_norm then gradient = optim.clip_norm(gradient, golden.optimizer.clip_norm) end
     model.theta = optimizer:step(model.theta, gradient)
   end
   return losses, model.theta:tolist(), gradient1
 end
 
-for _, name in ipairs { "trace_deep_adam", "trace_deep_sgd", "trace_mlp_adam", "trace_mlp_nesterov" } do
+for _, name in ipairs { "trace_deep_adam", "trace_deep_sgd", "trace_mlp_adam", "trace_mlp_adamw", "trace_mlp_nesterov",
+  "trace_mlp_nesterov_decayed", "trace_mlp_rmsprop", "trace_mlp_rmsprop_centered", "trace_mlp_adagrad", "trace_mlp_clipped" } do
   local golden = read(name)
   describe("the golden trace " .. name, function()
     for way, run in pairs(ways) do
@@ -93,3 +97,27 @@ for _, name in ipairs { "trace_deep_adam", "trace_deep_sgd", "trace_mlp_adam", "
     end
   end)
 end
+
+-- JSON has strings and numbers; schedules within a sequence are pairs of name and arguments.
+local function make_schedule(name, arguments)
+  local options = {}
+  for key, value in pairs(arguments) do options[key] = value end
+  for i, inner in ipairs(options.schedulers or {}) do options.schedulers[i] = make_schedule(inner[1], inner[2]) end
+  return optim[name](options)
+end
+
+describe("the golden schedule", function()
+  for number, case in ipairs(read("schedules").cases) do
+    it(("%d, %s, is followed at every place, asked in any order"):format(number, case.name), function()
+      local schedule = make_schedule(case.name, case.arguments)
+      local optimizer = optim.SGD { lr = case.base, momentum = case.momentum[1] > 0 and case.momentum[1] or 0 }
+      for i = #case.lr, 1, -1 do
+        local rate = schedule:lr(i, case.base)
+        assert.is_true(math.abs(rate - case.lr[i]) <= 1e-12 * case.base, ("%d: %.17g, not %.17g"):format(i, rate, case.lr[i]))
+        schedule:set(optimizer, i, case.base)
+        assert.equal(rate, optimizer.lr)
+        assert.is_true(math.abs(optimizer.momentum - case.momentum[i]) < 1e-12, ("momentum %d: %.17g"):format(i, optimizer.momentum))
+      end
+    end)
+  end
+end)

@@ -21,6 +21,8 @@ local ORDER = {
   "grad",
   -- plan and run
   "fuse", "plan", "plan_internal", "plan_*",
+  -- batches of data sets
+  "loader",
   -- the umbrella
   "plumb",
 }

@@ -1,9 +1,10 @@
 --- Data sets as tables {x =, y =, classes =}: x float32 images (n, 1, 28, 28) in [0, 1], y int64 labels (n) counted
---- from 1, classes the names to show. What is read from disk is checked before it is used.
+--- from 1, classes the names to show. What is read from disk is checked before it is used. In memory the images are uint8
+--- (set.images); x is made from them when somebody asks for it.
 local core = require "plumb.core"
-require "plumb.tensor" -- the methods that images and labels are made with
+local sample_set = require "plumb.data.set"
 
-local data = {}
+local data = { loader = require("plumb.data.loader").new }
 
 -- ---- where data sets are looked for ----
 
@@ -125,8 +126,8 @@ local function read_half(set, images_path, labels_path)
     error(("%s holds %d images, but %s holds %d labels"):format(images_path, count, labels_path, labels:size(1)), 0)
   end
   if count == 0 then error(images_path .. ": holds no images", 0) end
-  return {
-    x = images:reshape(count, 1, 28, 28):float() / 255,
+  return sample_set.of_images {
+    images = images:reshape(count, 1, 28, 28),
     y = labels:long() + 1,
     classes = table.move(set.classes, 1, #set.classes, 1, {}),
   }
@@ -203,9 +204,9 @@ function data.paths(name, options)
   return locate(set_named(name, 2), check_options(options, 2).root)
 end
 
---- data.subset(set, n) -> a data set of the first n examples
+--- data.subset(set, n) -> a data set of the first n examples; images stay uint8
 function data.subset(set, n)
-  if type(set) ~= "table" or set.x == nil or set.y == nil then
+  if type(set) ~= "table" or sample_set.inputs(set) == nil or set.y == nil then
     error("data.subset: expected a data set, a table with x and y", 2)
   end
   local count = set.y:size(1)
@@ -213,10 +214,7 @@ function data.subset(set, n)
   if not whole or whole < 1 or whole > count then
     error(("data.subset: n is %s; expected a whole number from 1 to %d"):format(tostring(n), count), 2)
   end
-  local result = {}
-  for key, value in pairs(set) do result[key] = value end
-  result.x, result.y = set.x:slice(1, 1, whole), set.y:slice(1, 1, whole)
-  return result
+  return sample_set.first(set, whole)
 end
 
 return data

@@ -1,7 +1,9 @@
 --- plumb.fit: the training loop that everyone writes.
 local core = require "plumb.core"
-local format = require "plumb.format"
 local report = require "plumb.report"
+local batches = require "plumb.fit.batches"
+local schedule = require "plumb.fit.schedule"
+local set = require "plumb.data.set"
 local nn = require "plumb.nn"
 local optim = require "plumb.optim"
 local progress = require "plumb.progress"
@@ -25,22 +27,9 @@ end
 
 local function all_finite(t) return (t * 0):sum():item() == 0 end
 
-local function check_set(who, set, model)
-  if type(set) ~= "table" or not core.is_tensor(set.x) or not core.is_tensor(set.y) then
-    report.fail("fit: %s must be a data set {x = tensor, y = tensor}", who)
-  end
-  if set.x:dim() == 0 or set.y:dim() == 0 or #set.x ~= #set.y then
-    report.fail("fit: %s has x of shape %s and y of shape %s: not as many samples", who, format.shape(set.x),
-      format.shape(set.y))
-  end
-  if #set.x == 0 then report.fail("fit: %s has no samples", who) end
-  if set.x:dtype() ~= model.theta:dtype() then
-    report.fail("fit: x of %s is %s, but the model's parameters are %s", who, set.x:dtype(), model.theta:dtype())
-  end
-end
-
-local defaults = { loss = report.none, optimizer = report.none, epochs = 1, batch = 64, validate = report.none, seed = 0,
-  shuffle = true, on_step = report.none, on_epoch = report.none, progress = true }
+local defaults = { loss = report.none, optimizer = report.none, epochs = 1, validate = report.none, on_step = report.none,
+  on_epoch = report.none, progress = true, schedule = report.none, clip_norm = report.none, clip_value = report.none }
+for name, value in pairs(batches.defaults) do defaults[name] = value end
 
 -- Something that can be called; nn.MSELoss without its () can be too, but is a mistake.
 local function check_callable(name, f, example)
@@ -65,6 +54,13 @@ local function check_optimizer(optimizer)
   end
 end
 
+local function check_limits(options)
+  for _, name in ipairs { "clip_norm", "clip_value" } do
+    if options[name] ~= nil then report.number("fit", name, options[name], 0) end
+  end
+  if options.clip_norm and options.clip_value then report.fail("fit: clip_norm or clip_value, not both") end
+end
+
 local function check_options(model, train, given)
   local options = report.options("fit", given, defaults)
   if not nn.Module.is(model) then report.fail("fit: the model must be a module, not %s", type(model)) end
@@ -78,24 +74,25 @@ local function check_options(model, train, given)
   for _, hook in ipairs { "on_step", "on_epoch" } do
     if options[hook] ~= nil then check_callable(hook, options[hook], "a function") end
   end
-  if type(options.shuffle) ~= "boolean" then report.fail("fit: shuffle must be true or false, not %s", type(options.shuffle)) end
   if type(options.progress) ~= "boolean" and type(options.progress) ~= "string" then
     report.fail("fit: progress must be true, false or a label, not %s", type(options.progress))
   end
   report.integer("fit", "epochs", options.epochs, 0)
-  report.integer("fit", "batch", options.batch, 1)
-  report.integer("fit", "seed", options.seed)
-  check_set("the training set", train, model)
+  batches.check(train, given or {}, options)
+  check_limits(options)
+  batches.check_set("the training set", train, model.theta:dtype())
   if not all_finite(model.theta) then report.fail("fit: the model's parameters are not finite before the training") end
-  if options.validate ~= nil then check_set("validate", options.validate, model) end
+  if options.validate ~= nil then batches.check_set("validate", options.validate, model.theta:dtype()) end
   return options
 end
 
 -- Labels that the model has no output for, found before the training instead of in the middle of it.
-local function check_labels(who, set, model)
-  if set.y:dim() ~= 1 or set.y:dtype() ~= "int64" then return end -- the loss knows what to say
-  local classes = model:at(model.theta, { training = false })(set.x:slice(1, 1, 1)):size(-1)
-  local low, high = set.y:min():item(), set.y:max():item()
+local function check_labels(who, labelled, model)
+  local y = labelled.y
+  if y:dim() ~= 1 or y:dtype() ~= "int64" then return end -- the loss knows what to say
+  local sample = set.numbers(set.inputs(labelled):slice(1, 1, 1), model.theta:dtype())
+  local classes = model:at(model.theta, { training = false })(sample):size(-1)
+  local low, high = y:min():item(), y:max():item()
   if low < 1 or high > classes then
     report.fail("fit: the labels of %s are from %d to %d, but must be from 1 to %d, the model's outputs", who, low, high,
       classes)
@@ -109,9 +106,14 @@ local function classifies(options, train)
   return options.loss == nn.cross_entropy and train.y:dtype() == "int64"
 end
 
+local function clipped(options, gradient)
+  if options.clip_norm then return (optim.clip_norm(gradient, options.clip_norm)) end
+  return options.clip_value and optim.clip_value(gradient, options.clip_value) or gradient
+end
+
 -- Everything of one step: the batch, loss, gradient and update, from the arguments that train_epoch lists. A step whose loss
 -- is not finite changes nothing.
-local function compile_step(model, options, with_accuracy, state_count)
+local function compile_step(model, options, with_accuracy, state_count, source)
   local loss_of, optimizer = options.loss, options.optimizer
   local has_buffers, draws = model.buffer_size > 0, model:draws()
   return transform.compile(function(theta, ...)
@@ -123,16 +125,16 @@ local function compile_step(model, options, with_accuracy, state_count)
     end
     local state = {}
     for i = 1, state_count do state[i] = take(true) end
-    local buffers, x, y, index, key = take(has_buffers), take(true), take(true), take(true), take(draws)
+    local buffers, x, y, index, key = take(has_buffers), take(true), take(true), take(source.indexed), take(draws)
     local numbers = table.move(arguments, taken + 1, #arguments, 1, {})
-    local xs, ys = x:index_select(1, index), y:index_select(1, index)
+    local xs, ys = source.pick(x, y, index)
     local pass = { training = true, buffers = buffers, key = key }
     local loss, accuracy, new_buffers, gradient = core.value_and_grad(function(parameters)
       local output, updated = model:at(parameters, pass)(xs)
       local value = loss_of(output, ys)
       return value, with_accuracy and nn.accuracy(output, ys) or value, updated
     end, 1, nil, theta)
-    local new_theta, new_state = optimizer:update(theta, gradient, state, numbers)
+    local new_theta, new_state = optimizer:update(theta, clipped(options, gradient), state, numbers)
     local finite = loss:isfinite()
     local results = { core.where(finite, new_theta, theta) }
     for i, tensor in ipairs(new_state) do results[i + 1] = core.where(finite, tensor, state[i]) end
@@ -143,21 +145,18 @@ local function compile_step(model, options, with_accuracy, state_count)
 end
 
 --- fit.evaluation(model, loss, with_accuracy) -> function(set) -> the mean loss, and the accuracy or nil: fit's measure of a
---- model on a data set, in batches and in evaluation mode, whatever mode the model is in.
+--- model on a data set or loader, in batches and in evaluation mode, whatever mode the model is in.
 local function make_evaluation(model, loss_of, with_accuracy)
   local evaluate = transform.compile(function(theta, x, y, buffers)
-    local output = model:at(theta, { training = false, buffers = buffers })(x)
+    local output = model:at(theta, { training = false, buffers = buffers })(set.numbers(x, theta:dtype()))
     local loss = loss_of(output, y)
     return loss, with_accuracy and nn.accuracy(output, y) or loss
   end)
-  return function(set)
-    local n, loss, accuracy = #set.x, 0, 0
+  return function(given)
+    local loss, accuracy = 0, 0
     local theta, buffers = model.theta, model.buffer_size > 0 and { model.buffers } or {}
-    for first = 1, n, EVALUATION_BATCH do
-      local last = math.min(first + EVALUATION_BATCH - 1, n)
-      local share = (last - first + 1) / n
-      local batch_loss, batch_accuracy = evaluate(theta, set.x:slice(1, first, last), set.y:slice(1, first, last),
-        table.unpack(buffers))
+    for share, x, y in batches.in_order(given, EVALUATION_BATCH) do
+      local batch_loss, batch_accuracy = evaluate(theta, x, y, table.unpack(buffers))
       loss, accuracy = loss + share * batch_loss:item(), accuracy + share * batch_accuracy:item()
     end
     return loss, with_accuracy and accuracy or nil
@@ -165,11 +164,6 @@ local function make_evaluation(model, loss_of, with_accuracy)
 end
 
 -- ---- the loop ----
-
-local function epoch_order(options, n, epoch)
-  if options.shuffle then return core.permutation(n, options.seed, epoch) end
-  return core.arange(n, 1, 1, "int64")
-end
 
 -- nan has a sign in C's text, which means nothing.
 local function number_text(x) return x ~= x and "nan" or tostring(x) end
@@ -201,46 +195,44 @@ local function refresh(run, loop)
     report.fail("fit: a hook gave the model other parameters (by double, float, or by making it part of another model)")
   end
   if not loop.step or loop.version ~= optimizer.version then
-    loop.step = compile_step(run.model, loop.options, loop.with_accuracy, #loop.state)
+    loop.step = compile_step(run.model, loop.options, loop.with_accuracy, #loop.state, loop.source)
     loop.version = optimizer.version
   end
 end
 
--- What the compiled step takes: theta, the optimiser's state, buffers if there are any, the data and the places of the batch
--- in it, a key if random numbers are drawn, the optimiser's numbers.
-local function step_arguments(run, loop, index)
+-- What the compiled step takes: theta, the optimiser's state, buffers if there are any, the batch as its source has it (x, y and
+-- perhaps its places in them), a key if random numbers are drawn, the optimiser's numbers.
+local function step_arguments(run, loop, x, y, index)
   local arguments = { loop.theta, table.unpack(loop.state) }
   if loop.buffers then arguments[#arguments + 1] = loop.buffers end
   local at = #arguments
-  arguments[at + 1], arguments[at + 2], arguments[at + 3] = loop.train.x, loop.train.y, index
-  if loop.draws then arguments[at + 4] = core.from_nested({ loop.options.seed, run.step }, "int64") end
+  arguments[at + 1], arguments[at + 2], arguments[at + 3] = x, y, index
+  if loop.draws then arguments[#arguments + 1] = core.from_nested({ loop.options.seed, run.step }, "int64") end
   local numbers = loop.options.optimizer:numbers(run.step)
   return table.move(numbers, 1, #numbers, #arguments + 1, arguments)
 end
 
 -- One pass over the training set. Returns the means of loss and accuracy over its samples.
 local function train_epoch(run, loop)
-  local options, train, n = loop.options, loop.train, #loop.train.x
-  local order = epoch_order(options, n, run.epoch + 1)
+  local options, source = loop.options, loop.source
   local loss_sum, accuracy_sum = 0, 0
-  for first = 1, n, options.batch do
-    local last = math.min(first + options.batch - 1, n)
+  loop.schedule:at("epoch", run.epoch + 1)
+  for n, x, y, index in source:epoch(run.epoch + 1) do
+    loop.schedule:at("step", run.step + 1)
     refresh(run, loop)
     run.step = run.step + 1
-    local index = order:slice(1, first, last)
-    local loss, accuracy = loop.step(table.unpack(step_arguments(run, loop, index)))
+    local loss, accuracy = loop.step(table.unpack(step_arguments(run, loop, x, y, index)))
     loss = loss:item()
     if loss ~= loss or loss == math.huge or loss == -math.huge then
-      fail_at_loss(run, loop, loss, train.x:index_select(1, index))
+      fail_at_loss(run, loop, loss, source.inputs(x, y, index))
     end
-    local share = last - first + 1
-    loss_sum, accuracy_sum = loss_sum + share * loss, accuracy_sum + share * accuracy:item()
+    loss_sum, accuracy_sum = loss_sum + n * loss, accuracy_sum + n * accuracy:item()
     run.loss = loss
     if options.on_step and options.on_step(run, loss) == false then run.stopped = "by on_step" break end
     loop.bar:update(run.step, loop.note)
   end
   if run.step - loop.safe_step >= SAFE_STEPS then check_parameters(run, loop) end
-  return loss_sum / n, accuracy_sum / n
+  return loss_sum / source.count, accuracy_sum / source.count
 end
 
 local function record_epoch(run, loop, loss, accuracy)
@@ -248,7 +240,7 @@ local function record_epoch(run, loop, loss, accuracy)
   run.train_loss[run.epoch] = loss
   if loop.with_accuracy then run.train_accuracy[run.epoch] = accuracy end
   if loop.options.validate then
-    local test_loss, test_accuracy = loop.evaluate(loop.options.validate)
+    local test_loss, test_accuracy = loop.evaluate(loop.validate)
     run.test_loss[run.epoch] = test_loss
     if loop.with_accuracy then run.test_accuracy[run.epoch] = test_accuracy end
   end
@@ -269,12 +261,17 @@ local function in_training_mode(model)
   end })
 end
 
---- fit(model, train, options) -> run: trains the model on the data set {x =, y =}.
---- options: loss, optimizer (both needed), epochs = 1, batch = 64, validate = data set, seed = 0 (of the shuffling),
---- shuffle = true, on_step = function(run, loss), on_epoch = function(run), progress = true (or the line's label). A hook that
---- returns false stops the training. A loss that is not finite is an error that names the step; the parameters are then those
---- before it, or, where an infinite gradient had spoiled them, the last ones known to be finite. While it trains the model is
---- in training mode, afterwards in the mode it had; `validate` is measured in evaluation mode. Dropout draws by seed and step.
+--- fit(model, train, options) -> run: trains the model on the data set {x =, y =}, or on a loader (data.loader), which then has
+--- batch, seed and the like. uint8 images are numbers in [0, 1] to the model and stay uint8 in memory.
+--- options: loss, optimizer (both needed), epochs = 1, batch = 64, validate = data set or loader, seed = 0 (of the shuffling),
+--- shuffle = true, drop_last = false (leave out a last, shorter batch), augment = {shift = pixels, flip = true} and normalize =
+--- {mean =, std =} (see data.loader; a set to validate on is normalised alike, not augmented), schedule = optim.StepLR{...} (it
+--- sets run.optimizer's rate, and gives it back at the end), clip_norm or clip_value = the limit of the gradient's norm, or of
+--- its elements (optim.clip_norm), on_step = function(run, loss), on_epoch = function(run), progress = true (or a label).
+--- A hook that returns false stops the training. A loss that is not finite is an error that names the step; the parameters are
+--- then those before it, or, where an infinite gradient had spoiled them, the last ones known to be finite. While it trains the
+--- model is in training mode, afterwards in the mode it had; `validate` is measured in evaluation mode. Dropout draws by seed
+--- and step; with a loader, by its seed unless one is given.
 local function fit(model, train, given)
   local options = check_options(model, train, given)
   local with_accuracy = classifies(options, train)
@@ -283,18 +280,22 @@ local function fit(model, train, given)
     if options.validate then check_labels("validate", options.validate, model) end
   end
   local run = new_run(model, options)
-  local steps = math.ceil(#train.x / options.batch) * options.epochs
+  local source = batches.source(train, options, model.theta:dtype())
+  local steps = source.steps * options.epochs
+  schedule.check(options.schedule, options.optimizer, steps)
+  local follower <close> = schedule.follow(options.schedule, options.optimizer)
   local quiet = options.progress == false
   local bar <close> = quiet and setmetatable({ update = function() end }, { __close = function() end })
     or progress.new { label = options.progress == true and "training" or options.progress, total = steps }
   local _ <close> = in_training_mode(model)
   local state = {}
   for i, tensor in ipairs(options.optimizer:start(model.theta)) do state[i] = core.variable(tensor:evaluate()) end
-  local loop = { options = options, train = train, theta = model:variable(), state = state, bar = bar,
+  local loop = { options = options, source = source, theta = model:variable(), state = state, bar = bar,
     buffers = model.buffer_size > 0 and model:buffer_variable() or nil, draws = model:draws(),
     safe_theta = model.theta, safe_buffers = model.buffer_size > 0 and model.buffers or nil, safe_step = 0,
-    with_accuracy = with_accuracy,
+    with_accuracy = with_accuracy, schedule = follower,
     evaluate = make_evaluation(model, options.loss, with_accuracy),
+    validate = batches.validation(options.validate, source, EVALUATION_BATCH),
     note = function() return ("epoch %d, loss %.4g"):format(math.min(run.epoch + 1, options.epochs), run.loss) end }
   local started = core.process.time()
   for _ = 1, options.epochs do

@@ -90,6 +90,7 @@ def train(model, theta0, loss_function, optimizer, x, y, dtype):
     x = x.to(dtype)
     y = y.to(dtype) if y.is_floating_point() else y
     rule = dict(optimizer)
+    clip_norm = rule.pop("clip_norm", None)
     stepper = getattr(torch.optim, rule.pop("name"))(model.parameters(), **rule)
     losses = []
     for step in range(STEPS):
@@ -99,6 +100,8 @@ def train(model, theta0, loss_function, optimizer, x, y, dtype):
         if step == 0:
             first_gradient = gradient_of(model).clone()
         losses.append(loss.item())
+        if clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
         stepper.step()
     return {"losses": losses, "gradient1": numbers(first_gradient), "theta": numbers(theta_of(model))}
 
@@ -127,6 +130,16 @@ def sgd(lr, weight_decay, nesterov):
             "nesterov": nesterov}
 
 
+def rmsprop(lr, weight_decay, momentum, centered):
+    return {"name": "RMSprop", "lr": lr, "alpha": 0.9, "eps": 1e-8, "weight_decay": weight_decay, "momentum": momentum,
+            "centered": centered}
+
+
+def adagrad(lr, lr_decay, weight_decay):
+    return {"name": "Adagrad", "lr": lr, "lr_decay": lr_decay, "weight_decay": weight_decay,
+            "initial_accumulator_value": 0.1, "eps": 1e-10}
+
+
 def write_traces(directory):
     deep, mlp = [1, 5, 10, 10, 10, 10, 10, 5, 1], [12, 16, 5]
     torch.manual_seed(SEED + 1)
@@ -136,13 +149,62 @@ def write_traces(directory):
         "deep_sgd": (deep, "leaky_relu", "mse", sgd(0.05, 1e-4, False), *curve),
         "mlp_adam": (mlp, "relu", "cross_entropy", adam(1e-2, 1e-2), *batch),
         "mlp_nesterov": (mlp, "tanh", "cross_entropy", sgd(0.1, 0, True), *batch),
+        "mlp_nesterov_decayed": (mlp, "tanh", "cross_entropy", sgd(0.1, 0.05, True), *batch),
+        "mlp_adamw": (mlp, "tanh", "cross_entropy", {**adam(1e-2, 0.1), "name": "AdamW"}, *batch),
+        "mlp_rmsprop": (mlp, "tanh", "cross_entropy", rmsprop(1e-3, 0.1, 0, False), *batch),
+        "mlp_rmsprop_centered": (mlp, "tanh", "cross_entropy", rmsprop(1e-3, 0.01, 0.9, True), *batch),
+        "mlp_adagrad": (mlp, "tanh", "cross_entropy", adagrad(0.05, 0.1, 0.01), *batch),
+        "mlp_clipped": (mlp, "tanh", "cross_entropy", {**sgd(0.1, 0, False), "clip_norm": 0.3}, *batch),
     }
     for name, arguments in traces.items():
         torch.manual_seed(SEED)   # networks of equal sizes start at equal theta
         write(directory, f"trace_{name}.json", trace(*arguments))
 
 
-# ---- 2. operators -----------------------------------------------------------------------------------------------
+# ---- 2. schedules ------------------------------------------------------------------------------------------------
+
+def schedule_case(name, arguments, steps, momentum=0.0, base=0.4):
+    """The learning rate (and momentum) before each of `steps` steps, from an optimiser with the rate `base`."""
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=base, momentum=momentum)
+    schedule = make_schedule(name, arguments, optimizer)
+    rates, momenta = [], []
+    for _ in range(steps):
+        rates.append(optimizer.param_groups[0]["lr"])
+        momenta.append(optimizer.param_groups[0]["momentum"])
+        optimizer.step()
+        schedule.step()
+    return {"name": name, "arguments": arguments, "base": base, "lr": rates, "momentum": momenta}
+
+
+def make_schedule(name, arguments, optimizer):
+    arguments = dict(arguments)
+    if name == "SequentialLR":
+        arguments["schedulers"] = [make_schedule(*inner, optimizer) for inner in arguments["schedulers"]]
+    return getattr(torch.optim.lr_scheduler, name)(optimizer, **arguments)
+
+
+def write_schedules(directory):
+    cycle = {"max_lr": 0.5, "total_steps": 20}
+    write(directory, "schedules.json", {"cases": [
+        schedule_case("StepLR", {"step_size": 3}, 10),
+        schedule_case("StepLR", {"step_size": 1, "gamma": 0.5}, 10),
+        schedule_case("MultiStepLR", {"milestones": [2, 5, 5, 9], "gamma": 0.3}, 12),
+        schedule_case("ExponentialLR", {"gamma": 0.9}, 10),
+        schedule_case("CosineAnnealingLR", {"T_max": 10}, 11),
+        schedule_case("CosineAnnealingLR", {"T_max": 4, "eta_min": 0.1}, 14),
+        schedule_case("LinearLR", {}, 8),
+        schedule_case("LinearLR", {"start_factor": 0.1, "end_factor": 0.8, "total_iters": 4}, 8),
+        schedule_case("SequentialLR", {"schedulers": [["LinearLR", {"start_factor": 0.1, "total_iters": 3}],
+                                                      ["CosineAnnealingLR", {"T_max": 6}]], "milestones": [3]}, 9),
+        schedule_case("OneCycleLR", cycle, 20, 0.9),
+        schedule_case("OneCycleLR", {"max_lr": 0.5, "epochs": 3, "steps_per_epoch": 7, "anneal_strategy": "linear"}, 21, 0.9),
+        schedule_case("OneCycleLR", {**cycle, "three_phase": True, "pct_start": 0.4, "div_factor": 10}, 20, 0.9),
+        schedule_case("OneCycleLR", {**cycle, "cycle_momentum": False, "final_div_factor": 100}, 20, 0.9),
+        schedule_case("OneCycleLR", {**cycle, "pct_start": 0.13, "base_momentum": 0.5, "max_momentum": 0.99}, 20, 0.9),
+    ]})
+
+
+# ---- 3. operators -----------------------------------------------------------------------------------------------
 
 def column(*values):
     return torch.tensor(values, dtype=torch.float64)
@@ -251,7 +313,7 @@ def write_operators(directory):
     write(directory, "operators.json", {"cases": cases})
 
 
-# ---- 3. second order --------------------------------------------------------------------------------------------
+# ---- 4. second order --------------------------------------------------------------------------------------------
 
 def second_order_case(name, sizes, activation, loss_function, x, y):
     """At a random theta: L, its gradient g, the gradient of |g|^2 (which is 2 H g), and H v for a random v."""
@@ -327,6 +389,7 @@ def main():
     directory = parser.parse_args().out
     torch.set_num_threads(1)
     write_traces(directory)
+    write_schedules(directory)
     write_operators(directory)
     write_second_order(directory)
     write_linalg(directory)
