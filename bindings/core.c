@@ -82,6 +82,7 @@ int luaopen_plumb_core(lua_State *L) {
     gradient_register(L);
     compile_register(L);
     variable_register(L);
+    vmap_register(L);
     files_register(L);
     process_register(L);
     return 1;
