@@ -327,6 +327,19 @@ describe("vmap of networks", function()
   end)
 end)
 
+describe("vmap of layers with state", function()
+  it("asks for evaluation mode, or for the state among the arguments", function()
+    local model, x = nn.Sequential { nn.Linear(2, 3), nn.BatchNorm1d(3) }:double(), randn { 4, 5, 2 }
+    fails_here(function() vmap(function(a) return model(a) end)(x) end, "running statistics", "model:eval()")
+    local states = vmap(function(a)
+      return select(2, model:at(model.theta, { buffers = model.buffers, training = true })(a))
+    end)(x)
+    assert.same({ 4, model.buffers:numel() }, states:shape())
+    model:eval()
+    check(function(a) return model(a) end, { 1 }, 1e-13, "in evaluation mode", x)
+  end)
+end)
+
 -- ---- bad input ----
 
 describe("vmap says what is wrong:", function()
