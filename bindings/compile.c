@@ -205,7 +205,8 @@ static variant *add_variant(lua_State *L, compiled *c, const call_arguments *cal
     luaL_checkstack(L, 2 * call->count + 10, NULL);
     for (int i = 0; i < call->count; i++) t.argument_slots[i] = tensor_push_slot(L);
     core_run(L, arguments_body, &t);
-    push_cleanup(L)->compiling = true;
+    cleanup *undo = push_cleanup(L);
+    undo->under_way = &compiling;
     compiling++;
     int first = lua_gettop(L) + 1;
     lua_getiuservalue(L, 1, COMPILED_FUNCTION);
@@ -275,14 +276,14 @@ static void run_body(void *context) {
     }
 }
 
-/* Inside a gradient or another compilation the function itself is called: its graph becomes part of the larger one. */
+/* Inside a gradient, a mapping or another compilation the function itself is called: its graph becomes part of the larger one. */
 static int call_plainly(lua_State *L) {
     int count = lua_gettop(L) - 1;
     lua_getiuservalue(L, 1, COMPILED_FUNCTION);
     lua_replace(L, 1);
     for (int i = 2; i <= count + 1; i++)
         if (luaL_testudata(L, i, VARIABLE) != NULL)
-            return core_error(L, "compile: a compiled function with variables cannot be called inside grad or compile "
+            return core_error(L, "compile: a compiled function with variables cannot be called inside grad, vmap or compile "
                                  "(of an optimiser use :update there, not :step)");
     lua_call(L, count, LUA_MULTRET);
     return lua_gettop(L);
@@ -292,7 +293,7 @@ static int call_compiled(lua_State *L) {
     compiled *c = luaL_checkudata(L, 1, COMPILED);
     call_arguments call;
     running r = {.call = &call};
-    if (compiling > 0 || trace_level() > 0) return call_plainly(L);
+    if (deferring() || trace_level() > 0) return call_plainly(L);
     read_call(L, &call);
     r.variant = find_variant(L, c, &call);
     int result_count = r.variant->result_count, variables = call.variable_count;

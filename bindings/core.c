@@ -83,6 +83,7 @@ int luaopen_plumb_core(lua_State *L) {
     compile_register(L);
     variable_register(L);
     loader_register(L);
+    vmap_register(L);
     files_register(L);
     process_register(L);
     return 1;

@@ -6,7 +6,7 @@
 
 cleanup *push_cleanup(lua_State *L) {
     cleanup *c = lua_newuserdatauv(L, sizeof *c, 0);
-    *c = (cleanup){0, false};
+    *c = (cleanup){0, NULL};
     luaL_setmetatable(L, CLEANUP);
     lua_toclose(L, -1);
     return c;
@@ -16,8 +16,8 @@ static int cleanup_close(lua_State *L) {
     cleanup *c = luaL_checkudata(L, 1, CLEANUP);
     if (c->level > 0) trace_end(c->level);
     if (c->level == 1) deferred_forget(L);
-    if (c->compiling) compiling--;
-    *c = (cleanup){0, false};
+    if (c->under_way != NULL) --*c->under_way;
+    *c = (cleanup){0, NULL};
     return 0;
 }
 
@@ -112,7 +112,7 @@ static int differentiate(lua_State *L) {
         lua_replace(L, 3);
     }
     int arguments = lua_gettop(L) - FIRST_ARGUMENT + 1;
-    bool eager = trace_level() == 0 && compiling == 0;
+    bool eager = trace_level() == 0 && !deferring();
     read_gradient_arguments(L, &g, arguments);
     if (eager) core_run(L, evaluate_arguments, &g);
     luaL_checkstack(L, arguments + g.count + 8, NULL);

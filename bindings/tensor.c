@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-int compiling;
+int compiling, mapping;
 
 /* --- errors ----------------------------------------------------------------------------------------------------------- */
 
@@ -86,7 +86,7 @@ void tensor_filled(lua_State *L, node **slot) {
     node *n = *slot;
     size_t live = memory_status().live, then = plan_status().live_after_run;
     n->exposed = true;
-    if (compiling > 0 || node_has_value(n)) return;
+    if (deferring() || node_has_value(n)) return;
     if (n->depth < MAX_PENDING_DEPTH && live < then + MAX_PENDING_BYTES) return;
     core_run(L, evaluate_body, &(evaluation){slot, 1});
 }

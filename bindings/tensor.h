@@ -34,8 +34,9 @@ array *tensor_new(lua_State *L, dtype type, shape s);
 shape check_shape(lua_State *L, int index);
 dtype check_dtype(lua_State *L, int index);
 
-/* While a function is compiled, nothing is computed along the way. */
-extern int compiling;
+/* How many functions are being compiled, and mapped. Meanwhile nothing is computed along the way. */
+extern int compiling, mapping;
+static inline bool deferring(void) { return compiling > 0 || mapping > 0; }
 
 void tensor_register(lua_State *L);    /* each adds its functions to the table on top of the stack */
 void create_register(lua_State *L);

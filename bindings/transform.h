@@ -1,4 +1,4 @@
-/* What gradient.c, compile.c and variable.c share. */
+/* What gradient.c, compile.c, vmap.c and variable.c share. */
 #ifndef PLUMB_TRANSFORM_H
 #define PLUMB_TRANSFORM_H
 
@@ -7,7 +7,7 @@
 /* What must be undone when a traced or compiled function ends, also by an error: a to-be-closed value on the stack. */
 typedef struct {
     int level;      /* of the trace to end; 0: none */
-    bool compiling; /* one compilation less under way */
+    int *under_way; /* how many compilations or mappings are under way: one less; or NULL */
 } cleanup;
 
 cleanup *push_cleanup(lua_State *L);
@@ -31,5 +31,6 @@ void deferred_forget(lua_State *L);
 void gradient_register(lua_State *L); /* each adds its functions to the table on top of the stack */
 void compile_register(lua_State *L);
 void variable_register(lua_State *L);
+void vmap_register(lua_State *L);
 
 #endif

@@ -81,7 +81,7 @@ static int variable_collect(lua_State *L) {
 static int variable_defer(lua_State *L) {
     node *value = tensor_check(L, 2);
     check_fits(L, variable_check(L, 1), value);
-    bool under_way = trace_level() > 0 && compiling == 0;
+    bool under_way = trace_level() > 0 && !deferring();
     if (under_way) {
         luaL_getsubtable(L, LUA_REGISTRYINDEX, DEFERRED);
         lua_pushvalue(L, 1);

@@ -56,6 +56,9 @@ struct operator {
     node *(*result)(node *y, int number);
     /* The gradient with respect to input `index`, given the gradient g of the result y; NULL for none. */
     node *(*gradient)(node *y, node *g, int index);
+    /* y for `size` values at once: each input that is mapped has them along a new first axis, and so does the result. NULL:
+     * one value after another (batch.h). */
+    node *(*batch)(node *y, node *const *inputs, const bool *mapped, int64_t size);
     /* VIEW: fills out->strides and out->offset from `in`; false when the numbers must first be made contiguous. */
     bool (*view)(const node *y, const operand *in, operand *out);
     /* KERNEL: computes `out`, which is contiguous, from the inputs. */

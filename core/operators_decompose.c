@@ -2,6 +2,7 @@
  * each result is a view of it, which also knows the matrix and carries the gradient. */
 #include <string.h>
 
+#include "batch.h"
 #include "fail.h"
 #include "linalg.h"
 
@@ -53,7 +54,7 @@ static node *gradient_eigh_part(node *y, node *g, int index) {
     node *inner = op_mul(op_inverse_gaps(eigh_part(y->inputs[0], y->inputs[1], VALUES)), op_matmul(op_flip(v), g));
     return op_symmetric_part(op_matmul(op_matmul(v, inner), op_flip(v)));
 }
-OPERATOR(eigh_part, .kind = VIEW, .differentiable = true, .view = view_part, .gradient = gradient_eigh_part,
+OPERATOR(eigh_part, .kind = VIEW, .differentiable = true, .view = view_part, .gradient = gradient_eigh_part, .batch = batch_leading,
          .doc = "Eigenvalues or eigenvectors, of what linalg.eigh computed.")
 
 static node *eigh_part(node *packed, node *a, int number) {
@@ -71,7 +72,7 @@ static node *eigh(const operator *op, node *a) {
 static node *build_eigh(const operator *op, const argument *a) { return eigh(op, check_square(op, a[0].tensor)); }
 OPERATOR_NAMED(eigh, "linalg.eigh", .signature = "A", .kind = KERNEL, .differentiable = true, .checks_values = true,
          .accepts = operand_is_contiguous, .build = build_eigh, .results = 2, .result = result_eigh, .run = run_eigh,
-         .gradient = gradient_in_results,
+         .gradient = gradient_in_results, .batch = batch_leading,
          .samples = "x=randn(2,2) ; linalg.eigh(x + x:t()) ; i -> x(1,1) + x(2,2) + (2*i - 3) * math.sqrt((x(1,1) - x(2,2))^2 + (x(1,2) + x(2,1))^2)\n"
                     "x=randn(4,4) ; (function(w, v) return (v * w:square()):matmul(v:t()) / 16 end)(linalg.eigh(x + x:t())) ; i,j -> total(4, function(k) return (x(i,k) + x(k,i)) * (x(k,j) + x(j,k)) end) / 16\n"
                     "x=randn(2,3,3) ; (function(w, v) return (v * w:unsqueeze(2)):matmul(v:transpose()) end)(linalg.eigh(x + x:transpose())) ; b,i,j -> x(b,i,j) + x(b,j,i)",
@@ -97,7 +98,7 @@ static node *build_eigvalsh(const operator *op, const argument *a) {
     return node_new(op, x->type, vector_shape(x->shape, columns_of(x->shape)), 1, &x, 0, NULL);
 }
 OPERATOR_NAMED(eigvalsh, "linalg.eigvalsh", .signature = "A", .kind = KERNEL, .differentiable = true, .checks_values = true,
-         .accepts = operand_is_contiguous, .build = build_eigvalsh, .run = run_eigvalsh, .gradient = gradient_eigvalsh,
+         .accepts = operand_is_contiguous, .build = build_eigvalsh, .run = run_eigvalsh, .gradient = gradient_eigvalsh, .batch = batch_leading,
          .samples = "x=randn(2,2) ; linalg.eigvalsh(x + x:t()) ; i -> x(1,1) + x(2,2) + (2*i - 3) * math.sqrt((x(1,1) - x(2,2))^2 + (x(1,2) + x(2,1))^2)\n"
                     "x=randn(2,3,3) ; linalg.eigvalsh(x + x:transpose()):square():sum(2) ; b -> total(3, function(i) return total(3, function(j) return (x(b,i,j) + x(b,j,i))^2 end) end)",
          .doc = "The eigenvalues (..., n), ascending, of symmetric matrices A (..., n, n); see linalg.eigh. Faster than with vectors.")
@@ -151,7 +152,7 @@ static node *gradient_svd_part(node *y, node *g, int index) {
     if (number == LEFT) return gradient_svd_left(u, s, vh, g, inverse);
     return op_flip(gradient_svd_left(op_flip(vh), s, op_flip(u), op_flip(g), inverse));
 }
-OPERATOR(svd_part, .kind = VIEW, .differentiable = true, .view = view_part, .gradient = gradient_svd_part,
+OPERATOR(svd_part, .kind = VIEW, .differentiable = true, .view = view_part, .gradient = gradient_svd_part, .batch = batch_leading,
          .doc = "U, S or Vh, of what linalg.svd computed.")
 
 static node *svd_part(node *packed, node *a, int number, bool full) {
@@ -176,7 +177,7 @@ static node *build_svd(const operator *op, const argument *a) {
 }
 OPERATOR_NAMED(svd, "linalg.svd", .signature = "A, full_matrices:boolean?", .kind = KERNEL, .differentiable = true,
          .checks_values = true, .accepts = operand_is_contiguous, .build = build_svd, .results = 3, .result = result_svd,
-         .run = run_svd, .gradient = gradient_in_results,
+         .run = run_svd, .gradient = gradient_in_results, .batch = batch_leading,
          .samples = "x=randn(3,2) ; (function(u, s, v) return (u * s):matmul(v) end)(linalg.svd(x)) ; i,j -> x(i,j)\n"
                     "x=randn(2,4) ; (function(u, s, v) return (u * s:square()):matmul(u:t()) end)(linalg.svd(x)) ; i,j -> total(4, function(k) return x(i,k)*x(j,k) end)\n"
                     "x=randn(2,3,2) ; (function(u, s, v) return (v:transpose() * s:square():unsqueeze(2)):matmul(v) end)(linalg.svd(x)) ; b,i,j -> total(3, function(k) return x(b,k,i)*x(b,k,j) end)\n"
@@ -203,7 +204,7 @@ static node *build_svdvals(const operator *op, const argument *a) {
     return node_new(op, x->type, s, 1, &x, 0, NULL);
 }
 OPERATOR_NAMED(svdvals, "linalg.svdvals", .signature = "A", .kind = KERNEL, .differentiable = true, .checks_values = true,
-         .accepts = operand_is_contiguous, .build = build_svdvals, .run = run_svdvals, .gradient = gradient_svdvals,
+         .accepts = operand_is_contiguous, .build = build_svdvals, .run = run_svdvals, .gradient = gradient_svdvals, .batch = batch_leading,
          .samples = "x=randn(3,2) ; linalg.svdvals(x):square():sum() ; -> total(3, function(i) return x(i,1)^2 + x(i,2)^2 end)\n"
                     "x=randn(2,2) ; linalg.svdvals(x):log():sum() ; -> math.log(math.abs(x(1,1)*x(2,2) - x(1,2)*x(2,1)))",
          .doc = "The singular values (..., min(m, n)), descending, of matrices A (..., m, n); see linalg.svd. Faster than with vectors.")
@@ -240,7 +241,7 @@ static node *gradient_qr_part(node *y, node *g, int index) {
     node *sum = op_matmul(q, m);
     return op_solve_rows(r, of_q ? op_add(sum, g) : sum);
 }
-OPERATOR(qr_part, .kind = VIEW, .differentiable = true, .view = view_part, .gradient = gradient_qr_part,
+OPERATOR(qr_part, .kind = VIEW, .differentiable = true, .view = view_part, .gradient = gradient_qr_part, .batch = batch_leading,
          .doc = "Q or R, of what linalg.qr computed.")
 
 static node *qr_part(node *packed, node *a, int number) {
@@ -256,7 +257,7 @@ static node *build_qr(const operator *op, const argument *a) {
 }
 OPERATOR_NAMED(qr, "linalg.qr", .signature = "A", .kind = KERNEL, .differentiable = true, .checks_values = true,
          .accepts = operand_is_contiguous, .build = build_qr, .results = 2, .result = result_qr, .run = run_qr,
-         .gradient = gradient_in_results,
+         .gradient = gradient_in_results, .batch = batch_leading,
          .samples = "x=randn(3,2) ; (function(q, r) return q:matmul(r) end)(linalg.qr(x)) ; i,j -> x(i,j)\n"
                     "x=randn(2,3,2) ; (function(q, r) return r:transpose():matmul(r) end)(linalg.qr(x)) ; b,i,j -> total(3, function(k) return x(b,k,i)*x(b,k,j) end)\n"
                     "x=randn(2,2) ; (function(q, r) return q:sin():abs() end)(linalg.qr(x)) ; i,j -> math.sin(math.abs(x(i == j and 1 or 2, 1)) / math.sqrt(x(1,1)^2 + x(2,1)^2))",

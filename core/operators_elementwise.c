@@ -1,6 +1,7 @@
 /* Rows, builders and gradient rules of the elementwise operators, expanded from elementwise.def. */
 #include <math.h>
 
+#include "batch.h"
 #include "fail.h"
 #include "kernel_elementwise.h"
 #include "operators.h"
@@ -137,7 +138,8 @@ static node *op_gelu_slope(node *x) {
 #define ROW(arity_, types, name_, signature_, value, gradients, low, high, reference, doc_)                      \
     static operator row_##name_ = {.name = #name_, .signature = signature_, .doc = doc_,                          \
                                    .samples = #low " " #high " " reference, .kind = ELEMENTWISE,                  \
-                                   .build = build_elementwise, .gradient = gradient_##name_};                     \
+                                   .build = build_elementwise, .gradient = gradient_##name_,             \
+                                   .batch = batch_leading};                     \
     __attribute__((constructor)) static void register_##name_(void) {                                            \
         static const char rules[] = IS_NONE_##arity_ gradients;                                                  \
         row_##name_.differentiable = rules[0] != 'N' || (arity_ == 3 && rules[4] != 'N');                       \

@@ -1,6 +1,7 @@
 /* Picking elements by index, and the adjoints that add up by index. Indices count from 1. */
 #include <string.h>
 
+#include "batch.h"
 #include "fail.h"
 #include "kernels.h"
 #include "operators.h"
@@ -67,13 +68,24 @@ static node *gradient_index_select(node *y, node *g, int index) {
     int axis = (int)y->attributes[0];
     return index == 0 ? op_index_add(g, axis, y->inputs[1], y->inputs[0]->shape.size[axis]) : NULL;
 }
+/* An index of its own for every value: as a gather, or its adjoint, with each index repeated over its slice. */
+static node *repeat_index(node *index, int axis, shape slices, int64_t size) {
+    shape s = {.rank = slices.rank};
+    for (int i = 0; i < s.rank; i++) s.size[i] = i == axis ? slices.size[axis] : 1;
+    return op_expand(op_reshape(index, batch_shape(size, s)), batch_shape(size, slices));
+}
+static node *batch_index_select(node *y, node *const *inputs, const bool *mapped, int64_t size) {
+    int axis = (int)y->attributes[0];
+    if (!mapped[1]) return op_index_select(inputs[0], axis + 1, inputs[1]);
+    return op_gather(batch_repeat(inputs[0], mapped[0], size), axis + 1, repeat_index(inputs[1], axis, y->shape, size));
+}
 static node *build_index_select(const operator *op, const argument *a) {
     return op_index_select(a[0].tensor, operator_axis(op, a[0].tensor->shape, a[1].integer), a[2].tensor);
 }
 OPERATOR(index_select, .signature = "x, axis:axis, index", .kind = KERNEL, .differentiable = true,
          .checks_values = true,
          .accepts = operand_is_contiguous, .build = build_index_select, .run = run_index_select,
-         .gradient = gradient_index_select,
+         .gradient = gradient_index_select, .batch = batch_index_select,
          .samples = "x=randn(3,4), n=tensor({4,1,1}) ; x:index_select(2,n) ; i,j -> x(i,n(j))",
          .doc = "The slices of x along an axis that a list of indices (int64, from 1) names; also x[index] for axis 1.")
 
@@ -91,12 +103,19 @@ static void run_index_add(const node *y, const operand *inputs, const operand *o
 static node *gradient_index_add(node *y, node *g, int index) {
     return index == 0 ? op_index_select(g, (int)y->attributes[0], y->inputs[1]) : NULL;
 }
+static node *batch_index_add(node *y, node *const *inputs, const bool *mapped, int64_t size) {
+    int axis = (int)y->attributes[0];
+    if (!mapped[1]) return op_index_add(inputs[0], axis + 1, inputs[1], y->shape.size[axis]);
+    node *index = repeat_index(inputs[1], axis, y->inputs[0]->shape, size);
+    return op_scatter_add(batch_repeat(inputs[0], mapped[0], size), axis + 1, index, y->shape.size[axis]);
+}
 static node *build_index_add(const operator *op, const argument *a) {
     return op_index_add(a[0].tensor, operator_axis(op, a[0].tensor->shape, a[1].integer), a[2].tensor, a[3].integer);
 }
 OPERATOR(index_add, .signature = "x, axis:axis, index, size:integer", .kind = KERNEL, .differentiable = true,
          .checks_values = true,
          .accepts = operand_is_contiguous, .build = build_index_add, .run = run_index_add, .gradient = gradient_index_add,
+         .batch = batch_index_add,
          .samples = "x=randn(2,3), n=tensor({4,1,1}) ; x:index_add(2,n,4) ; i,j -> total(3, function(k) return n(k) == j and x(i,k) or 0 end)",
          .doc = "index_select's adjoint: zeros of `size` along the axis, to which slice k of x is added at index[k].")
 
@@ -150,6 +169,7 @@ static node *build_gather(const operator *op, const argument *a) {
 OPERATOR(gather, .signature = "x, axis:axis, index", .kind = KERNEL, .differentiable = true,
          .checks_values = true,
          .accepts = operand_is_contiguous, .build = build_gather, .run = run_gather, .gradient = gradient_gather,
+         .batch = batch_shifted,
          .samples = "x=randn(3,4), n=tensor({{1,3},{2,2},{4,1}}) ; x:gather(2,n) ; i,j -> x(i,n(i,j))\n"
                     "x=randn(3,2), n=tensor({{1,3}}) ; x:gather(1,n) ; i,j -> x(n(i,j),j)",
          .doc = "Along an axis, the element that the index (int64, from 1; x's shape but for that axis) names.")
@@ -178,7 +198,7 @@ static node *build_scatter_add(const operator *op, const argument *a) {
 OPERATOR(scatter_add, .signature = "x, axis:axis, index, size:integer", .kind = KERNEL, .differentiable = true,
          .checks_values = true,
          .accepts = operand_is_contiguous, .build = build_scatter_add, .run = run_scatter_add,
-         .gradient = gradient_scatter_add,
+         .gradient = gradient_scatter_add, .batch = batch_shifted,
          .samples = "x=randn(3,2), n=tensor({{1,3},{2,2},{4,1}}) ; x:scatter_add(2,n,4) ; i,j -> total(2, function(k) return n(i,k) == j and x(i,k) or 0 end)",
          .doc = "gather's adjoint: zeros of `size` along the axis, to which each element of x is added at its index.")
 

@@ -1,6 +1,7 @@
 /* plumb.linalg: systems of equations, inverses, Cholesky factors, of matrices (..., n, n). */
 #include <string.h>
 
+#include "batch.h"
 #include "fail.h"
 #include "kernels.h"
 #include "linalg.h"
@@ -28,6 +29,13 @@ static node *gradient_solve(node *y, node *g, int index) {
     return index == 1 ? rows : op_neg(op_matmul(op_flip(rows), y));
 }
 
+/* Many B for one A: their columns are the columns of one wide B. */
+static node *batch_solve(node *y, node *const *inputs, const bool *mapped, int64_t size) {
+    if (mapped[0] || y->shape.rank > 2) return batch_leading(y, inputs, mapped, size);
+    shape rows = {2, {size * y->shape.size[0], y->shape.size[1]}};
+    return op_reshape(op_solve_rows(inputs[0], op_reshape(inputs[1], rows)), batch_shape(size, y->shape));
+}
+
 /* x with the leading axes of s. */
 static node *with_leading(node *x, shape s) {
     return op_expand(x, matrix_shape(s, rows_of(x->shape), columns_of(x->shape)));
@@ -53,6 +61,7 @@ static node *build_solve(const operator *op, const argument *arguments) {
 }
 OPERATOR_NAMED(solve, "linalg.solve", .signature = "A, B", .kind = KERNEL, .differentiable = true, .checks_values = true,
          .accepts = operand_is_contiguous, .build = build_solve, .run = run_solve, .gradient = gradient_solve,
+         .batch = batch_solve,
          .samples = "x=randn(2,2), y=randn(2), n=tensor({{6,0},{0,6}}) ; linalg.solve(x + n:cast(x:dtype()), y) ; i -> "
                     "(i == 1 and (x(2,2)+6)*y(1) - x(1,2)*y(2) or (x(1,1)+6)*y(2) - x(2,1)*y(1)) / ((x(1,1)+6)*(x(2,2)+6) - x(1,2)*x(2,1))\n"
                     "x=randn(3,3), y=randn(3,2) ; linalg.solve(x:cosh(), x:cosh():matmul(y)) ; i,j -> y(i,j)\n"
@@ -87,7 +96,7 @@ static node *build_inv(const operator *op, const argument *a) {
     return node_new(op, x->type, x->shape, 1, &x, 0, NULL);
 }
 OPERATOR_NAMED(inv, "linalg.inv", .signature = "A", .kind = KERNEL, .differentiable = true, .checks_values = true,
-         .accepts = operand_is_contiguous, .build = build_inv, .run = run_inv, .gradient = gradient_inv,
+         .accepts = operand_is_contiguous, .build = build_inv, .run = run_inv, .gradient = gradient_inv, .batch = batch_leading,
          .samples = "x=randn(2,2) ; linalg.inv(x) ; i,j -> (i == j and x(3-i,3-i) or -x(i,j)) / (x(1,1)*x(2,2) - x(1,2)*x(2,1))\n"
                     "x=randn(2,3,3) ; linalg.inv(x:cosh()):matmul(x:cosh()):matmul(x) ; b,i,j -> x(b,i,j)",
          .doc = "The inverses of matrices A (..., n, n). To solve A X = B, linalg.solve is faster and more accurate.")
@@ -119,7 +128,7 @@ static node *build_cholesky(const operator *op, const argument *a) {
     return node_new(op, x->type, x->shape, 1, &x, 0, NULL);
 }
 OPERATOR_NAMED(cholesky, "linalg.cholesky", .signature = "A", .kind = KERNEL, .differentiable = true, .checks_values = true,
-         .accepts = operand_is_contiguous, .build = build_cholesky, .run = run_cholesky, .gradient = gradient_cholesky,
+         .accepts = operand_is_contiguous, .build = build_cholesky, .run = run_cholesky, .gradient = gradient_cholesky, .batch = batch_leading,
          .samples = "x=randn(2,2) ; linalg.cholesky(x:matmul(x:t())) ; i,j -> i < j and 0 or i == 1 and math.sqrt(x(1,1)^2 + x(1,2)^2) or j == 1 and (x(1,1)*x(2,1) + x(1,2)*x(2,2)) / math.sqrt(x(1,1)^2 + x(1,2)^2) or math.abs(x(1,1)*x(2,2) - x(1,2)*x(2,1)) / math.sqrt(x(1,1)^2 + x(1,2)^2)\n"
                     "x=randn(2,3,3) ; (function(l) return l:matmul(l:transpose()) end)(linalg.cholesky(x:matmul(x:transpose()))) ; b,i,j -> total(3, function(k) return x(b,i,k)*x(b,j,k) end)",
          .doc = "The lower triangular L with L L^T = A, for symmetric positive definite matrices A (..., n, n). A is taken as\n"

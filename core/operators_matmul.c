@@ -1,6 +1,7 @@
 /* Matrix products. Inside the graph x is (..., m, k) and y (..., k, n) with equal leading axes. */
 #include <string.h>
 
+#include "batch.h"
 #include "fail.h"
 #include "kernels.h"
 #include "operators.h"
@@ -71,12 +72,20 @@ static node *gradient_matmul(node *y, node *g, int index) {
     return op_is(w, "permute") ? transposed(op_matmul(transposed(g), x)) : op_matmul(transposed(x), g);
 }
 
+/* Many x meet one matrix w: their rows are the rows of one long x. */
+static node *batch_matmul(node *y, node *const *inputs, const bool *mapped, int64_t size) {
+    node *x = inputs[0], *w = inputs[1];
+    if (mapped[1] || y->shape.rank > 2) return op_matmul(batch_repeat(x, mapped[0], size), batch_repeat(w, mapped[1], size));
+    shape rows = {2, {size * x->shape.size[1], x->shape.size[2]}};
+    return op_reshape(op_matmul(op_reshape(x, rows), w), batch_shape(size, y->shape));
+}
+
 static node *build_matmul(const operator *op, const argument *a) {
     (void)op;
     return op_matmul(a[0].tensor, a[1].tensor);
 }
 OPERATOR(matmul, .signature = "x, y", .kind = KERNEL, .differentiable = true, .build = build_matmul,
-         .run = run_matmul, .scratch = scratch_matmul, .gradient = gradient_matmul,
+         .run = run_matmul, .scratch = scratch_matmul, .gradient = gradient_matmul, .batch = batch_matmul,
          .samples = "x=randn(3,4), y=randn(4,2) ; x:matmul(y) ; i,j -> total(4, function(k) return x(i,k)*y(k,j) end)\n"
                     "x=randn(4,3), y=randn(2,4) ; x:t():matmul(y:t()) ; i,j -> total(4, function(k) return x(k,i)*y(j,k) end)\n"
                     "x=randn(2,3,4), y=randn(4,2) ; x:matmul(y) ; b,i,j -> total(4, function(k) return x(b,i,k)*y(k,j) end)\n"

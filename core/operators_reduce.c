@@ -2,8 +2,10 @@
  * reduced run by run. Reduced axes stay as size 1 inside the graph and are dropped by a reshape. */
 #include <string.h>
 
+#include "batch.h"
 #include "fail.h"
 #include "kernels.h"
+#include "memory.h"
 #include "operators.h"
 
 typedef struct {
@@ -69,12 +71,14 @@ static node *build_argmax(const operator *op, const argument *a) {
 
 OPERATOR(sum, .signature = "x, axes:axes?, keepdim:boolean?", .kind = KERNEL, .differentiable = true,
          .accepts = operand_is_contiguous, .build = build_sum, .run = run_sum, .gradient = gradient_sum,
+         .batch = batch_shifted,
          .samples = "x=randn(2,3,4) ; x:sum() ; -> total(2, function(i) return total(3, function(j) return total(4, function(k) return x(i,j,k) end) end) end)\n"
                     "x=randn(2,3,4) ; x:sum(2) ; i,k -> total(3, function(j) return x(i,j,k) end)\n"
                     "x=randn(2,3,4) ; x:sum({1,3},true) ; i,j,k -> total(2, function(a) return total(4, function(c) return x(a,j,c) end) end)",
          .doc = "The sum over all elements, or along an axis or a list of axes; keepdim keeps them with size 1.")
 OPERATOR(max, .signature = "x, axes:axes?, keepdim:boolean?", .kind = KERNEL, .differentiable = true,
          .accepts = operand_is_contiguous, .build = build_max, .run = run_max, .gradient = gradient_max,
+         .batch = batch_shifted,
          .samples = "x=randn(2,3,4) ; x:max(2) ; i,k -> math.max(x(i,1,k), x(i,2,k), x(i,3,k))\n"
                     "x=randn(2,3) ; x:max() ; -> math.max(x(1,1), x(1,2), x(1,3), x(2,1), x(2,2), x(2,3))",
          .doc = "The largest element, of all or along axes. NaN wins; equal maxima share the gradient evenly.")
@@ -83,7 +87,7 @@ OPERATOR(min, .signature = "x, axes:axes?, keepdim:boolean?", .kind = KERNEL, .d
          .samples = "x=randn(2,3) ; x:min(2) ; i -> math.min(x(i,1), x(i,2), x(i,3))",
          .doc = "The smallest element, of all or along axes. NaN wins; equal minima share the gradient evenly.")
 OPERATOR(argmax, .signature = "x, axis:axis?, keepdim:boolean?", .kind = KERNEL, .accepts = operand_is_contiguous,
-         .build = build_argmax, .run = run_argmax,
+         .build = build_argmax, .run = run_argmax, .batch = batch_shifted,
          .samples = "x=randn(2,3) ; x:argmax(2) ; i -> x(i,1) >= x(i,2) and (x(i,1) >= x(i,3) and 1 or 3) or (x(i,2) >= x(i,3) and 2 or 3)",
          .doc = "Where the largest element stands along an axis (from 1; the first of equals), or in the flattened tensor.")
 
@@ -147,12 +151,17 @@ static node *gradient_concat(node *y, node *g, int index) {
     for (int i = 0; i < index; i++) start[axis] += y->inputs[i]->shape.size[axis];
     return op_slice(g, start, step, y->inputs[index]->shape);
 }
+static node *batch_concat(node *y, node *const *inputs, const bool *mapped, int64_t size) {
+    node **whole = memory_scoped((size_t)y->input_count * sizeof *whole, "a list of tensors");
+    for (int i = 0; i < y->input_count; i++) whole[i] = batch_repeat(inputs[i], mapped[i], size);
+    return op_concat(whole, y->input_count, (int)y->attributes[0] + 1);
+}
 static node *build_concat(const operator *op, const argument *a) {
     if (a[0].count == 0) fail(ERROR_ARGUMENT, "%s: an empty list of tensors", op->name);
     return op_concat(a[0].tensors, a[0].count, a[1].given ? operator_axis(op, a[0].tensors[0]->shape, a[1].integer) : 0);
 }
 OPERATOR(concat, .signature = "parts:tensors, axis:axis?", .kind = KERNEL, .differentiable = true,
-         .build = build_concat, .run = run_concat, .gradient = gradient_concat,
+         .build = build_concat, .run = run_concat, .gradient = gradient_concat, .batch = batch_concat,
          .samples = "x=randn(2,3), y=randn(2,1) ; concat({x,y,x},2) ; i,j -> j <= 3 and x(i,j) or j == 4 and y(i,1) or x(i,j-4)\n"
                     "x=randn(2), y=randn(3) ; concat({x,y}) ; i -> i <= 2 and x(i) or y(i-2)",
          .doc = "The tensors of a list joined along an axis (by default the first).")

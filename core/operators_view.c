@@ -2,6 +2,7 @@
  * run: the plan turns them into strides and offsets. */
 #include <string.h>
 
+#include "batch.h"
 #include "fail.h"
 #include "kernels.h"
 #include "operators.h"
@@ -18,6 +19,7 @@ static node *gradient_identity(node *y, node *g, int index) {
     return g;
 }
 OPERATOR(identity, .kind = VIEW, .differentiable = true, .view = view_same, .gradient = gradient_identity,
+         .batch = batch_leading,
          .doc = "x itself, as a node of its own: what a gradient is taken with respect to.")
 
 node *op_identity(node *x) { return node_new(&row_identity, x->type, x->shape, 1, &x, 0, NULL); }
@@ -26,7 +28,7 @@ static node *build_detach(const operator *op, const argument *arguments) {
     node *x = arguments[0].tensor;
     return node_new(op, x->type, x->shape, 1, &x, 0, NULL);
 }
-OPERATOR(detach, .signature = "x", .kind = VIEW, .view = view_same, .build = build_detach,
+OPERATOR(detach, .signature = "x", .kind = VIEW, .view = view_same, .build = build_detach, .batch = batch_leading,
          .samples = "x=randn(2,3) ; x:detach() ; i,j -> x(i,j)",
          .doc = "x as a constant: no gradient flows through it.")
 
@@ -45,7 +47,7 @@ static node *build_cast(const operator *op, const argument *arguments) {
     return op_cast(arguments[0].tensor, arguments[1].type);
 }
 OPERATOR(cast, .signature = "x, dtype:dtype", .kind = KERNEL, .differentiable = true, .accepts = operand_is_contiguous,
-         .build = build_cast, .run = run_cast, .gradient = gradient_cast,
+         .build = build_cast, .run = run_cast, .gradient = gradient_cast, .batch = batch_leading,
          .samples = "x=randn(2,3) ; x:cast('float64') ; i,k -> x(i,k)",
          .doc = "x converted to float32, float64, int64 (toward zero) or uint8.")
 
@@ -75,6 +77,11 @@ static bool view_reshape(const node *y, const operand *in, operand *out) {
 }
 static node *gradient_reshape(node *y, node *g, int index) { return op_reshape(g, y->inputs[index]->shape); }
 
+static node *batch_reshape(node *y, node *const *inputs, const bool *mapped, int64_t size) {
+    (void)mapped;
+    return op_reshape(inputs[0], batch_shape(size, y->shape));
+}
+
 static shape shape_from_list(const argument *a) {
     shape s = {.rank = a->count};
     memcpy(s.size, a->list, sizeof s.size);
@@ -98,7 +105,7 @@ static node *build_reshape(const operator *op, const argument *arguments) {
     return op_reshape(x, s);
 }
 OPERATOR(reshape, .signature = "x, shape:shape", .kind = VIEW, .differentiable = true, .build = build_reshape,
-         .view = view_reshape, .gradient = gradient_reshape,
+         .view = view_reshape, .gradient = gradient_reshape, .batch = batch_reshape,
          .samples = "x=randn(2,3,4) ; x:reshape(6,-1) ; i,j -> x((i-1)//3+1, (i-1)%3+1, j)\n"
                     "x=randn(3,4) ; x:t():reshape(2,6) ; i,j -> x(((i-1)*6+j-1)%3+1, ((i-1)*6+j-1)//3+1)\n"
                     "x=randn(3,4) ; x:t():reshape(4,1,3) ; i,j,k -> x(k,i)",
@@ -125,6 +132,13 @@ static node *gradient_permute(node *y, node *g, int index) {
     for (int axis = 0; axis < y->shape.rank; axis++) back[y->attributes[axis]] = axis;
     return op_permute(g, back);
 }
+static node *batch_permute(node *y, node *const *inputs, const bool *mapped, int64_t size) {
+    int axes[MAX_RANK] = {0};
+    (void)mapped;
+    batch_shape(size, y->shape);
+    for (int axis = 0; axis < y->shape.rank; axis++) axes[axis + 1] = (int)y->attributes[axis] + 1;
+    return op_permute(inputs[0], axes);
+}
 static node *build_permute(const operator *op, const argument *arguments) {
     node *x = arguments[0].tensor;
     int axes[MAX_RANK];
@@ -138,7 +152,7 @@ static node *build_permute(const operator *op, const argument *arguments) {
     return op_permute(x, axes);
 }
 OPERATOR(permute, .signature = "x, axes:integers", .kind = VIEW, .differentiable = true, .build = build_permute,
-         .view = view_permute, .gradient = gradient_permute,
+         .view = view_permute, .gradient = gradient_permute, .batch = batch_permute,
          .samples = "x=randn(2,3,4) ; x:permute(3,1,2) ; i,j,k -> x(j,k,i)",
          .doc = "x with its axes in another order: axis i of the result is axis axes[i] of x.")
 
@@ -183,6 +197,15 @@ static bool view_expand(const node *y, const operand *in, operand *out) {
 }
 static node *gradient_expand(node *y, node *g, int index) { return op_sum_to(g, y->inputs[index]->shape); }
 
+/* New axes come behind that of the batch. */
+static node *batch_expand(node *y, node *const *inputs, const bool *mapped, int64_t size) {
+    shape s = batch_shape(size, y->shape), in = inputs[0]->shape, wide = s;
+    (void)mapped;
+    for (int axis = 1; axis < s.rank; axis++)
+        wide.size[axis] = axis < 1 + s.rank - in.rank ? 1 : in.size[axis - (s.rank - in.rank)];
+    return op_expand(op_reshape(inputs[0], wide), s);
+}
+
 /* -1 keeps the size that is there. */
 static node *build_expand(const operator *op, const argument *arguments) {
     node *x = arguments[0].tensor;
@@ -195,7 +218,7 @@ static node *build_expand(const operator *op, const argument *arguments) {
     return op_expand(x, s);
 }
 OPERATOR(expand, .signature = "x, shape:shape", .kind = VIEW, .differentiable = true, .build = build_expand,
-         .view = view_expand, .gradient = gradient_expand,
+         .view = view_expand, .gradient = gradient_expand, .batch = batch_expand,
          .samples = "x=randn(3,1) ; x:expand(2,3,4) ; i,j,k -> x(j,1)\n"
                     "x=randn(3) ; x:expand(2,-1) ; i,j -> x(j)",
          .doc = "x repeated along axes of size 1 and new leading axes, without a copy; -1 keeps a size.")
@@ -224,6 +247,21 @@ static node *gradient_slice(node *y, node *g, int index) {
     return op_pad(g, y->attributes, y->attributes + y->shape.rank, y->inputs[index]->shape);
 }
 
+/* start and step (of rank axes) with those of one more axis, taken whole, in front. */
+static void prepend_whole_axis(int rank, const int64_t *attributes, int64_t *start, int64_t *step) {
+    start[0] = 0;
+    step[0] = 1;
+    memcpy(start + 1, attributes, (size_t)rank * sizeof *start);
+    memcpy(step + 1, attributes + rank, (size_t)rank * sizeof *step);
+}
+static node *batch_slice(node *y, node *const *inputs, const bool *mapped, int64_t size) {
+    int64_t start[MAX_RANK], step[MAX_RANK];
+    shape s = batch_shape(size, y->shape);
+    (void)mapped;
+    prepend_whole_axis(y->shape.rank, y->attributes, start, step);
+    return op_slice(inputs[0], start, step, s);
+}
+
 /* Elements first .. last of one axis, both included, as in Lua's string.sub. */
 static node *build_slice(const operator *op, const argument *arguments) {
     node *x = arguments[0].tensor;
@@ -250,7 +288,7 @@ static node *build_slice(const operator *op, const argument *arguments) {
     return op_slice(x, start, steps, s);
 }
 OPERATOR(slice, .signature = "x, axis:axis, first:integer, last:integer?, step:integer?", .kind = VIEW,
-         .differentiable = true, .build = build_slice, .view = view_slice, .gradient = gradient_slice,
+         .differentiable = true, .build = build_slice, .view = view_slice, .gradient = gradient_slice, .batch = batch_slice,
          .samples = "x=randn(5,3) ; x:slice(1,2,4) ; i,j -> x(i+1,j)\n"
                     "x=randn(3,7) ; x:slice(2,2,-1,2) ; i,j -> x(i,2*j)\n"
                     "x=randn(5) ; x:slice(1,5,1,-1) ; i -> x(6-i)",
@@ -282,6 +320,13 @@ static void run_pad(const node *y, const operand *inputs, const operand *out) {
 static node *gradient_pad(node *y, node *g, int index) {
     return op_slice(g, y->attributes, y->attributes + y->shape.rank, y->inputs[index]->shape);
 }
+static node *batch_pad(node *y, node *const *inputs, const bool *mapped, int64_t size) {
+    int64_t start[MAX_RANK], step[MAX_RANK];
+    shape s = batch_shape(size, y->shape);
+    (void)mapped;
+    prepend_whole_axis(y->shape.rank, y->attributes, start, step);
+    return op_pad(inputs[0], start, step, s);
+}
 static node *build_pad(const operator *op, const argument *arguments) {
     node *x = arguments[0].tensor;
     int axis = operator_axis(op, x->shape, arguments[1].integer);
@@ -296,7 +341,7 @@ static node *build_pad(const operator *op, const argument *arguments) {
     return op_pad(x, start, step, s);
 }
 OPERATOR(pad, .signature = "x, axis:axis, before:integer, after:integer", .kind = KERNEL, .differentiable = true,
-         .build = build_pad, .run = run_pad, .gradient = gradient_pad,
+         .build = build_pad, .run = run_pad, .gradient = gradient_pad, .batch = batch_pad,
          .samples = "x=randn(2,3) ; x:pad(2,1,2) ; i,j -> j > 1 and j < 5 and x(i,j-1) or 0",
          .doc = "Zeros before and behind the elements of an axis.")
 

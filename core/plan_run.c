@@ -302,7 +302,7 @@ void evaluate(node *const *nodes, int count) {
     sort_pending(nodes, count, wanted, order);
     for (int k = 0; k < order->count; k++)
         if (!node_has_value(order->nodes[k]) && node_is_leaf(order->nodes[k]))
-            fail(ERROR_STATE, "a value was asked for while its function is being compiled: it is not known yet");
+            fail(ERROR_STATE, "a value was asked for while its function is being compiled or mapped: it is not known yet");
     if (resolve_views(order)) sort_pending(nodes, count, wanted, order);
     if (wanted->count == 0) return;
     if (trace_level() == 0) add_exposed(wanted, order);

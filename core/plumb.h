@@ -14,6 +14,7 @@
 #include "operator.h"  /* the operator table */
 #include "operators.h" /* building graphs */
 #include "grad.h"      /* differentiation */
+#include "vmap.h"      /* mapping over an axis */
 #include "plan.h"      /* running graphs */
 #include "loader.h"    /* batches of data sets */
 

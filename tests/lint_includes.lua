@@ -16,9 +16,9 @@ local ORDER = {
   -- node
   "node",
   -- operators
-  "operator", "elementwise", "kernel_elementwise", "operators", "linalg", "operators_*",
-  -- grad
-  "grad",
+  "operator", "elementwise", "kernel_elementwise", "operators", "batch", "linalg", "operators_*",
+  -- transforms
+  "grad", "vmap",
   -- plan and run
   "fuse", "plan", "plan_internal", "plan_*",
   -- batches of data sets

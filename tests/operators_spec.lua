@@ -2,7 +2,11 @@
 -- come out. An operator that is added is tested without anyone writing a test.
 local plumb = require "plumb"
 local json = require "dkjson"
+local samples = require "samples"
 local support = require "support"
+
+local evaluate, random_list, read_elementwise = samples.evaluate, samples.random_list, samples.read_elementwise
+local read_sample, sample_inputs, run_call = samples.read_sample, samples.inputs, samples.run
 
 local names = {}
 for name, row in pairs(plumb.operators) do
@@ -10,47 +14,12 @@ for name, row in pairs(plumb.operators) do
 end
 table.sort(names)
 
-local function evaluate(text, environment)
-  return assert(load("return " .. text, text, "t", environment))()
-end
-
--- ---- elementwise operators: "low high reference" ----
-
-local letters = { "x", "y", "z" }
-
--- low, high, the names of tensor inputs and of parameters with their defaults, and f(inputs, parameters) -> number
-local function read_elementwise(row)
-  local low, high, reference = row.samples:match("^(%S+) (%S+) (.*)$")
-  local tensors, parameters = {}, {}
-  for part in row.signature:gmatch("[^, ]+") do
-    local name, default = part:match("^(.-)=(.*)$")
-    if name then
-      local value = tonumber(default) or (default == "inf" and math.huge or -math.huge)
-      parameters[#parameters + 1] = { name = name, value = value }
-    else tensors[#tensors + 1] = part end
-  end
-  local environment = setmetatable({ erf = support.erf }, { __index = _G })
-  local formula = assert(load("return " .. reference, row.name, "t", environment))
-  local function f(inputs, values)
-    for k, name in ipairs(tensors) do environment[name], environment[letters[k]] = inputs[k], inputs[k] end
-    for k, parameter in ipairs(parameters) do environment[parameter.name] = values and values[k] or parameter.value end
-    return formula()
-  end
-  return { low = tonumber(low), high = tonumber(high), arity = #tensors, parameters = parameters, f = f }
-end
-
 -- The defaults (nothing is passed), and other values where there are parameters.
 local function parameter_sets(row)
   if #row.parameters == 0 then return { {} } end
   local other = {}
   for k = 1, #row.parameters do other[k] = row.low + (0.1 + 0.25 * k) * (row.high - row.low) end
   return { {}, other }
-end
-
-local function random_list(count, low, high, random)
-  local list = {}
-  for i = 1, count do list[i] = random(low, high) end
-  return list
 end
 
 -- inputs: tensors; lists: their elements as they meet each other
@@ -209,30 +178,7 @@ local function check_elementwise_gradients(row, reference, random)
   end
 end
 
--- ---- structural and composed operators: "inputs ; call ; indices -> element" ----
-
-local function read_sample(line)
-  local inputs, call, indices, element = line:match("^(.-)%s*;%s*(.-)%s*;%s*(.-)%s*%->%s*(.*)$")
-  assert(inputs, "not a sample: " .. line)
-  return { inputs = inputs, call = call, indices = indices, element = element }
-end
-
--- Float inputs in the dtype, integers (names that begin with n) as int64.
-local function sample_inputs(sample, dtype, random)
-  local environment = {
-    randn = function(...)
-      local shape, count = { ... }, 1
-      for _, size in ipairs(shape) do count = count * size end
-      return support.make(random_list(count, -2, 2, random), shape, dtype)
-    end,
-    tensor = function(list) return plumb.tensor(list, { dtype = "int64" }) end,
-  }
-  return evaluate("{" .. sample.inputs .. "}", environment)
-end
-
-local function run_call(sample, inputs)
-  return evaluate(sample.call, setmetatable({}, { __index = function(_, name) return inputs[name] or plumb[name] end }))
-end
+-- ---- structural and composed operators ----
 
 local function check_sample(row, sample, dtype, random)
   local inputs = sample_inputs(sample, dtype, random)

@@ -40,9 +40,10 @@ end
 
 --- next_key() -> seed, stream: a key that no draw has had yet.
 function tensor.next_key()
-  if core.is_compiling() then
-    report.fail("random numbers drawn while a function is compiled would be the same at every call: give them a seed, draw them "
-      .. "outside, or use random_uniform(key, shape) with a key among the arguments")
+  if core.is_compiling() or core.is_mapping() then
+    report.fail("random numbers drawn while a function is %s would be the same %s: give them a seed, draw them outside, or use "
+      .. "random_uniform(key, shape) with a key among the arguments", core.is_compiling() and "compiled" or "mapped",
+      core.is_compiling() and "at every call" or "for every value")
   end
   stream = stream + 1
   return seed, stream

@@ -1,4 +1,4 @@
---- Functions of functions: gradients, Hessian-vector products, compiled functions.
+--- Functions of functions: gradients, Hessian-vector products, mapped functions, compiled functions.
 --
 -- They see the tensors that go in as arguments and come out as results. A gradient's graph is made of ordinary operators,
 -- so grad(grad(f)) is nothing special.
@@ -64,6 +64,18 @@ function transform.hvp(f)
       return (gradient(y, table.unpack(rest, 1, rest.n)) * v):sum()
     end)(x)
   end
+end
+
+--- vmap(f, {in_axes = 1}) -> a function of f's arguments that maps f over an axis of every tensor among them and gives f's
+--- results (tensors) for all values, along a new first axis. in_axes: the axis, from 1, for all or in a list one for each
+--- argument; 0 for an argument that is not mapped, as numbers never are. f is called once, with tensors that lack the axis and
+--- have no values yet; its graph is rebuilt for all values at once. What depends on no mapped argument is computed once.
+--- Per-sample gradients: vmap(grad(loss), {in_axes = {0, 1, 1}})(theta, x, y). A Hessian, all columns at once:
+--- vmap(function(v) return hvp(loss)(theta, v) end)(eye(n)).
+function transform.vmap(f, options)
+  check_function("vmap", f)
+  local in_axes = report.options("vmap", options, { in_axes = report.none }).in_axes
+  return function(...) return core.vmap(f, in_axes, ...) end
 end
 
 --- compile(f) -> a function that runs f's graph without building it again. f gets tensors, numbers and variables and returns

@@ -90,6 +90,10 @@ end
 
 -- The model's own buffers change: along with the gradient under way, or else now, with the output.
 local function keep_buffers(self, module, ...)
+  if core.is_mapping() then
+    module:fail("a mapped function has running statistics for every value, and the model can keep only one; call "
+      .. "model:eval(), or give them and get the new ones: model:at(theta, {buffers = buffers, training = true})(x)")
+  end
   local variable, buffers = module:buffer_variable(), new_buffers(self)
   if variable:defer(buffers) then return end
   local wanted = { buffers }
