@@ -41,6 +41,10 @@ CLASSIFIERS = {   # name: (hidden width, batch)
     "width50": (50, 600),
     "width2000": (2000, 600),
 }
+CONVOLUTIONAL = {   # name: (network, batch)
+    "simple64": ("simple", 64), "simple600": ("simple", 600),
+    "advanced64": ("advanced", 64), "advanced600": ("advanced", 600),
+}
 IMAGES, PIXELS, CLASSES = 60000, 784, 10   # the shape of MNIST's training set
 
 
@@ -63,6 +67,21 @@ def classifier_step(torch, width, batch):
     return training_step(torch, model, torch.nn.CrossEntropyLoss(), x, y, batch)
 
 
+def convolutional_step(torch, network, batch):
+    """One Adam step per call of the networks of scripts/train_cnn.lua on random images of MNIST's shape."""
+    nn = torch.nn
+    layers, sizes = [], [1, 32, 64] if network == "simple" else [1, 32, 64, 128]
+    for inputs, outputs in zip(sizes[:-1], sizes[1:]):
+        layers += [nn.Conv2d(inputs, outputs, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
+    if network == "simple":
+        layers += [nn.Flatten(), nn.Linear(3136, 128), nn.ReLU(), nn.Linear(128, CLASSES)]
+    else:
+        layers += [nn.Flatten(), nn.Dropout(0.25), nn.Linear(1152, 256), nn.ReLU(), nn.Dropout(0.5), nn.Linear(256, CLASSES)]
+    x = torch.randint(256, (IMAGES, 1, 28, 28), dtype=torch.uint8)
+    y = torch.randint(CLASSES, (IMAGES,))
+    return training_step(torch, nn.Sequential(*layers), nn.CrossEntropyLoss(), x, y, batch)
+
+
 def training_step(torch, model, criterion, x, y, batch):
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     batches = len(x) // batch
@@ -72,7 +91,10 @@ def training_step(torch, model, criterion, x, y, batch):
         nonlocal taken
         first = taken % batches * batch
         taken += 1
-        loss = criterion(model(x[first:first + batch]), y[first:first + batch])
+        inputs = x[first:first + batch]
+        if inputs.dtype == torch.uint8:
+            inputs = inputs.float() / 255
+        loss = criterion(model(inputs), y[first:first + batch])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -114,6 +136,8 @@ def measure(workload, threads, steps):
     torch.manual_seed(1)
     if workload in CURVES:
         step = curve_step(torch, *CURVES[workload])
+    elif workload in CONVOLUTIONAL:
+        step = convolutional_step(torch, *CONVOLUTIONAL[workload])
     else:
         step = classifier_step(torch, *CLASSIFIERS[workload])
     steps_that_fit = steps_for_a_repeat(step)
@@ -167,8 +191,8 @@ def thread_setting(text):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("workload", choices=[*CURVES, *CLASSIFIERS, "import"], metavar="WORKLOAD",
-                        help=", ".join([*CURVES, *CLASSIFIERS, "import"]))
+    parser.add_argument("workload", choices=[*CURVES, *CLASSIFIERS, *CONVOLUTIONAL, "import"], metavar="WORKLOAD",
+                        help=", ".join([*CURVES, *CLASSIFIERS, *CONVOLUTIONAL, "import"]))
     parser.add_argument("--threads", type=thread_setting, default="best", metavar="N",
                         help="threads of PyTorch and OpenBLAS, as 2 or 1+2, or best (the default)")
     parser.add_argument("--steps", type=positive, metavar="N", help="steps per repeat (default: about half a second)")

@@ -1,7 +1,8 @@
 --- plumb beside PyTorch on the same machine, in one run, alternating; see tests/bench/README.md.
 --
 -- ./plumb tests/bench/run.lua [WORKLOAD ...]: prints a table and writes build/bench.json. Each side measures the median of
--- five repeats of a few hundred steps, at each of its thread counts; the better one counts.
+-- five repeats of a few hundred steps, at each of its thread counts; the better one counts. --peak WORKLOAD prints the most
+-- memory that training takes, in MB.
 local plumb = require "plumb"
 local process = plumb.core.process
 local nn, optim = plumb.nn, plumb.optim
@@ -30,6 +31,25 @@ local function classifier(hidden, batch)
     set = { x = plumb.rand(n, 784):evaluate(), y = plumb.randint(1, 10, { n }):evaluate() } }
 end
 
+-- The networks of scripts/train_cnn.lua on as many images as MNIST has.
+local function stage(inputs, outputs)
+  return nn.Sequential { nn.Conv2d(inputs, outputs, 3, { padding = 1 }), nn.ReLU(), nn.MaxPool2d(2) }
+end
+local function simple()
+  return nn.Sequential { stage(1, 32), stage(32, 64), nn.Flatten(), nn.Linear(3136, 128), nn.ReLU(), nn.Linear(128, 10) }
+end
+local function advanced()
+  return nn.Sequential { stage(1, 32), stage(32, 64), stage(64, 128), nn.Flatten(), nn.Dropout(0.25), nn.Linear(1152, 256),
+    nn.ReLU(), nn.Dropout(0.5), nn.Linear(256, 10) }
+end
+local function convolutional(build, batch)
+  local thousand = plumb.randint(0, 255, { 1000, 1, 28, 28 }):cast("uint8"):evaluate()
+  local images = {}
+  for k = 1, 60 do images[k] = thousand end
+  return { model = build(), batch = batch, loss = nn.CrossEntropyLoss(), steps = math.max(5, 1200 // batch),
+    set = { images = plumb.concat(images, 1):evaluate(), y = plumb.randint(1, 10, { 60000 }):evaluate() } }
+end
+
 local deep, middle, shallow = { 1, 5, 10, 10, 10, 10, 10, 5, 1 }, { 1, 10, 18, 15, 4, 1 }, { 1, 190, 1 }
 local workloads = {
   { "deep300", function() return function_fit(deep, 300) end, limit = 1 / 5 },
@@ -41,6 +61,10 @@ local workloads = {
   { "mlp1000", function() return classifier(512, 1000) end, limit = 1 },
   { "width50", function() return classifier(50, 600) end },
   { "width2000", function() return classifier(2000, 600) end },
+  { "simple64", function() return convolutional(simple, 64) end, limit = 1 / 2 },
+  { "simple600", function() return convolutional(simple, 600) end, limit = 1 / 2, memory_limit = 1 / 2 },
+  { "advanced64", function() return convolutional(advanced, 64) end, limit = 1 / 2 },
+  { "advanced600", function() return convolutional(advanced, 600) end, limit = 1 / 2, memory_limit = 1 / 2 },
 }
 
 local function median(list)
@@ -48,15 +72,24 @@ local function median(list)
   return (list[(#list + 1) // 2] + list[#list // 2 + 1]) / 2
 end
 
+-- Trains for some epochs, or for w.steps steps where those are given. Returns seconds.
+local function train(w, epochs)
+  local steps_an_epoch = math.ceil(#w.set.y / w.batch)
+  return plumb.fit(w.model, w.set, { loss = w.loss, optimizer = optim.Adam { lr = 1e-3 }, epochs = epochs,
+    batch = w.batch, shuffle = steps_an_epoch > 1, progress = false,
+    on_step = w.steps and function(run) return run.step < w.steps end }).seconds
+end
+
 -- Seconds per step of plumb.fit, as a user calls it: the time of whole runs divided by their steps.
 local function measure(make)
   local w, times = make(), {}
-  local steps_an_epoch = math.ceil(#w.set.x / w.batch)
-  local function run(epochs)
-    return plumb.fit(w.model, w.set, { loss = w.loss, optimizer = optim.Adam { lr = 1e-3 }, epochs = epochs,
-      batch = w.batch, shuffle = steps_an_epoch > 1, progress = false }).seconds
-  end
+  local steps_an_epoch = w.steps or math.ceil(#w.set.y / w.batch)
+  local function run(epochs) return train(w, epochs) end
   run(1)
+  if w.steps then
+    for i = 1, REPEATS do times[i] = run(1) / w.steps end
+    return median(times)
+  end
   local epochs = math.max(1, math.floor(SECONDS / run(1) + 0.5))
   for i = 1, REPEATS do times[i] = run(epochs) / (epochs * steps_an_epoch) end
   return median(times)
@@ -92,6 +125,26 @@ local function startup()
   return median(times), memory
 end
 
+-- The most memory in MB that this process, or another plumb that trains the workload, has taken.
+local function own_peak()
+  for line in io.lines("/proc/self/status") do
+    local kilobytes = line:match("VmHWM:%s*(%d+)")
+    if kilobytes then return kilobytes / 1024 end
+  end
+end
+local function peak(name)
+  local result = process.run({ "./plumb", "tests/bench/run.lua", "--peak", name }, { timeout = 600 })
+  if not result or result.code ~= 0 then error("no peak of " .. name, 0) end
+  return tonumber(result.stdout)
+end
+if arg[1] == "--peak" then
+  for _, workload in ipairs(workloads) do
+    if workload[1] == arg[2] then train(workload[2](), 1) end
+  end
+  print(own_peak())
+  os.exit(0)
+end
+
 local wanted = {}
 for _, name in ipairs(arg) do wanted[name] = true end
 
@@ -109,6 +162,12 @@ for _, workload in ipairs(workloads) do
       workload.limit and ("%.3f %s"):format(workload.limit, ratio <= workload.limit and "ok" or "MISSED") or ""))
     rows[#rows + 1] = { workload = name, plumb_seconds = mine, plumb_threads = threads,
       peer_seconds = other.seconds_per_step, peer_threads = other.threads, peer_version = other.torch, ratio = ratio }
+    if workload.memory_limit then
+      local mb = peak(name)
+      print(("%-12s %12.1f %12.1f %8.3f  %.3f %s"):format("  MB", mb, other.peak_rss_mb, mb / other.peak_rss_mb,
+        workload.memory_limit, mb / other.peak_rss_mb <= workload.memory_limit and "ok" or "MISSED"))
+      rows[#rows].plumb_mb, rows[#rows].peer_mb = mb, other.peak_rss_mb
+    end
   end
 end
 if #arg == 0 or wanted.startup then
