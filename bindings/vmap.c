@@ -2,11 +2,12 @@
  * and its graph is rebuilt for all values (core/vmap.h). lua/plumb/transform.lua has the name that users call. */
 #include "transform.h"
 
-enum { MAX_MAPPED_ARGUMENTS = 32, MAX_MAPPED_RESULTS = 64, AXES = 2, FIRST_ARGUMENT = 3 };
+enum { MAX_MAPPED_ARGUMENTS = 32, MAX_MAPPED_RESULTS = 64, AXES = 2, CHUNK = 3, FIRST_ARGUMENT = 4 };
 
 typedef struct {
     int count;            /* mapped arguments */
     int64_t size;         /* of the axis that goes */
+    int64_t chunk;        /* values at a time */
     node *arguments[MAX_MAPPED_ARGUMENTS];
     int axes[MAX_MAPPED_ARGUMENTS];             /* from 0 */
     int places[MAX_MAPPED_ARGUMENTS];           /* among all arguments, from 1 */
@@ -94,11 +95,26 @@ static void prepare_body(void *context) {
     }
 }
 
+static node *piece(node *x, int64_t begin, int64_t end) {
+    int64_t start[MAX_RANK] = {begin}, step[MAX_RANK];
+    shape s = x->shape;
+    for (int axis = 0; axis < s.rank; axis++) step[axis] = 1;
+    s.size[0] = end - begin;
+    return op_slice(x, start, step, s);
+}
+
 static void rebuild_body(void *context) {
     map *m = context;
+    int64_t chunks = m->size > m->chunk ? (m->size + m->chunk - 1) / m->chunk : 1;
     node *placeholders[MAX_MAPPED_ARGUMENTS], *values[MAX_MAPPED_ARGUMENTS], *mapped[MAX_MAPPED_RESULTS];
-    for (int k = 0; k < m->count; k++) placeholders[k] = *m->placeholders[k], values[k] = *m->values[k];
-    vmap_rebuild(m->size, m->count, placeholders, values, m->result_count, m->results, mapped);
+    node **parts = memory_scoped((size_t)(chunks * m->result_count) * sizeof *parts, "a function that is mapped");
+    for (int64_t c = 0; c < chunks; c++) {
+        int64_t begin = pool_begin(m->size, chunks, c), end = pool_begin(m->size, chunks, c + 1);
+        for (int k = 0; k < m->count; k++) placeholders[k] = *m->placeholders[k], values[k] = piece(*m->values[k], begin, end);
+        vmap_rebuild(end - begin, m->count, placeholders, values, m->result_count, m->results, mapped);
+        for (int r = 0; r < m->result_count; r++) parts[r * chunks + c] = mapped[r];
+    }
+    for (int r = 0; r < m->result_count; r++) mapped[r] = op_concat(parts + r * chunks, (int)chunks, 0);
     for (int r = 0; r < m->result_count; r++)
         if (*m->out[r] == NULL) *m->out[r] = node_retain(mapped[r]);
 }
@@ -122,9 +138,9 @@ static void call_function(lua_State *L, map *m, int given, int anchor) {
     }
 }
 
-/* vmap(f, in_axes or nil, x1, x2, ...) -> f's results for all values, along a new first axis */
+/* vmap(f, in_axes or nil, chunk_size or nil, x1, x2, ...) -> f's results for all values, along a new first axis */
 static int map_function(lua_State *L) {
-    map m = {.count = 0};
+    map m = {.chunk = luaL_optinteger(L, CHUNK, INT64_MAX)};
     int given = lua_gettop(L) - FIRST_ARGUMENT + 1;
     luaL_checkstack(L, given + MAX_MAPPED_RESULTS + 10, NULL);
     read_arguments(L, &m);

@@ -17,17 +17,49 @@ static int64_t period_of(const operand *a) {
     return period;
 }
 
-void fused_choose_loads(fused *f, const operand *operands) {
-    int64_t whole = FUSED_BLOCK_BYTES / (int64_t)dtype_bytes(f->type), period = 1;
+/* The largest block, not too small, that is a multiple of one period and a whole part of another; or 0. */
+static int64_t block_within(int64_t whole, int64_t period, int64_t repeated) {
+    for (int64_t block = whole / period * period; block >= whole / 4 && block > 0; block -= period)
+        if (repeated % block == 0) return block;
+    return 0;
+}
+
+static void merge_axes(operand *a) {
+    shape merged = {.rank = 0};
+    for (int axis = 0; axis < a->shape.rank; axis++) {
+        int last = merged.rank - 1;
+        if (a->shape.size[axis] == 1) continue;
+        if (last >= 0 && a->strides[last] == a->strides[axis] * a->shape.size[axis]) merged.size[last] *= a->shape.size[axis];
+        else merged.size[last = merged.rank++] = a->shape.size[axis];
+        a->strides[last] = a->strides[axis];
+    }
+    a->shape = merged;
+}
+
+void fused_choose_loads(fused *f, operand *operands) {
+    int64_t whole = FUSED_BLOCK_BYTES / (int64_t)dtype_bytes(f->type), period = 1, repeated = 0;
     for (int i = 0; i < f->operand_count; i++) {
-        int64_t own = period_of(&operands[i]);
-        if (operand_is_contiguous(&operands[i])) f->loads[i] = LOAD_DIRECT;
-        else if (own == 1 || (own > 0 && own <= whole / 2 && (period == 1 || period == own))) {
+        int64_t own = f->periods[i] = period_of(&operands[i]);
+        f->loads[i] = operand_is_contiguous(&operands[i]) ? LOAD_DIRECT : LOAD_GENERAL;
+        if (f->loads[i] == LOAD_DIRECT) continue;
+        if (own == 1 || (own > 0 && own <= whole / 2 && (period == 1 || period == own))) {
             f->loads[i] = LOAD_ONCE;
             if (own > 1) period = own;
-        } else f->loads[i] = LOAD_GENERAL;
+        } else if (own > whole / 2 && repeated == 0) repeated = own;
     }
-    f->block = whole / period * period;
+    f->block = repeated > 0 ? block_within(whole, period, repeated) : 0;
+    for (int i = 0; i < f->operand_count; i++) {
+        if (f->loads[i] == LOAD_GENERAL && f->block > 0 && f->periods[i] > 0 && f->periods[i] % f->block == 0)
+            f->loads[i] = LOAD_REPEATED;
+        if (f->loads[i] == LOAD_GENERAL) merge_axes(&operands[i]);
+    }
+    if (f->block == 0) f->block = whole / period * period;
+}
+
+/* out (count) = its first `length` elements again and again. */
+static void repeat_first(char *out, int64_t length, int64_t count, int64_t bytes) {
+    for (int64_t filled = length; filled < count; filled *= 2) /* doubling what is there */
+        memcpy(out + filled * bytes, out, (size_t)((filled * 2 <= count ? filled : count - filled) * bytes));
 }
 
 /* Elements begin .. begin + count - 1, in row-major order, of a strided operand. */
@@ -50,6 +82,12 @@ static void load_general(const operand *a, int64_t begin, int64_t count, char *o
         if (stride == 1) memcpy(out, in, (size_t)(run * bytes));
         else if (bytes == 4) GATHER_ROW(uint32_t);
         else GATHER_ROW(uint64_t);
+        if (inner > 0 && a->strides[inner - 1] == 0 && run == a->shape.size[inner]) { /* the row as often as it comes again */
+            int64_t rows = a->shape.size[inner - 1] - index[inner - 1], all = rows * run < count ? rows * run : count;
+            repeat_first(out, run, all, bytes);
+            index[inner - 1] += (all + run - 1) / run - 1;
+            run = all;
+        }
         count -= run;
         if (count == 0) return;
         out += run * bytes;
@@ -69,8 +107,7 @@ static void load_once(const operand *a, int64_t count, char *out) {
     int64_t bytes = (int64_t)dtype_bytes(a->type), period = period_of(a);
     if (period > count) period = count;
     memcpy(out, a->data, (size_t)(period * bytes));
-    for (int64_t filled = period; filled < count; filled *= 2) /* doubling what is there */
-        memcpy(out + filled * bytes, out, (size_t)((filled * 2 <= count ? filled : count - filled) * bytes));
+    repeat_first(out, period, count, bytes);
 }
 
 typedef struct {
@@ -82,7 +119,10 @@ typedef struct {
 static void *place(const fused *f, const operand *operands, fused_place at, int64_t byte_offset) {
     if (at >= 0) return registers[at];
     int number = -(at + 1);
-    return f->loads[number] == LOAD_DIRECT ? operands[number].data + byte_offset : registers[f->registers[number]];
+    if (f->loads[number] == LOAD_DIRECT) return operands[number].data + byte_offset;
+    if (f->loads[number] == LOAD_REPEATED)
+        return operands[number].data + byte_offset % (f->periods[number] * (int64_t)dtype_bytes(f->type));
+    return registers[f->registers[number]];
 }
 
 static void run_block(const fused *f, const operand *operands, int64_t begin, int64_t count) {

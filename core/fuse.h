@@ -19,9 +19,10 @@ typedef struct {
 } fused_step;
 
 typedef enum {
-    LOAD_DIRECT,  /* row-major: steps read it where it lies */
-    LOAD_ONCE,    /* the same in every block: a number, or rows that fit a block a whole number of times */
-    LOAD_GENERAL  /* any strides: gathered block by block */
+    LOAD_DIRECT,   /* row-major: steps read it where it lies */
+    LOAD_REPEATED, /* row-major and then again from the start, where some block ends: likewise */
+    LOAD_ONCE,     /* the same in every block: a number, or rows that fit a block a whole number of times */
+    LOAD_GENERAL   /* any strides: gathered block by block */
 } fused_load;
 
 typedef struct {
@@ -32,11 +33,13 @@ typedef struct {
     int operand_count;
     fused_step steps[2 * FUSED_MAX_STEPS]; /* the work, then delayed stores */
     fused_load loads[FUSED_MAX_REGISTERS]; /* by operand */
+    int64_t periods[FUSED_MAX_REGISTERS];  /* by operand: elements of a repeated one */
     int registers[FUSED_MAX_REGISTERS];    /* by operand: where a loaded one goes */
 } fused;
 
-/* How each operand (all of one shape) is to be loaded, and the block that suits them. */
-void fused_choose_loads(fused *f, const operand *operands);
+/* How each operand (all of one shape) is to be loaded, and the block that suits them. Those that are to be gathered get
+ * the shape with the fewest axes that says where their elements lie. */
+void fused_choose_loads(fused *f, operand *operands);
 void fused_run(const fused *f, const operand *operands);
 
 #endif

@@ -85,7 +85,7 @@ static void visit(node *n, slot_table *table) {
         node *input = n->inputs[i];
         if (!table->slots[input->number].wanted) continue;
         node *part = n->op->gradient(n, g, i);
-        if (part != NULL) node_list_push(&table->slots[input->number].parts, part);
+        if (part != NULL && !is_filled_with(part, 0)) node_list_push(&table->slots[input->number].parts, part);
     }
 }
 

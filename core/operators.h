@@ -19,6 +19,7 @@
 
 node *op_full(shape s, dtype type, double value); /* every element is value; integers are exact up to 2^53 */
 node *op_number_like(node *x, double value);      /* one number, shape (), in x's dtype */
+bool is_filled_with(const node *n, double value); /* is n, by the look of its graph, value everywhere? */
 node *op_arange(dtype type, int64_t count, double start, double step); /* start + i * step */
 node *op_random_uniform(node *key, shape s, dtype type); /* key: int64 (2): seed, stream */
 node *op_random_normal(node *key, shape s, dtype type);

@@ -77,6 +77,12 @@ static node *build_elementwise(const operator *op, const argument *arguments) {
 
 static node *const NONE = NULL; /* not a macro, so that the rows below can see the word */
 
+/* The factor times the gradient g, which begins as 1: then the factor itself, of which more is known (it may be padded). */
+static node *op_scaled(node *factor, node *g) {
+    bool is_one = is_filled_with(g, 1) && factor->type == g->type && shape_equal(factor->shape, g->shape);
+    return is_one && !factor->weak ? factor : op_mul(g, factor);
+}
+
 /* What x gets of the gradient of maximum(x, y): 1 where it is larger, 1/2 where they are equal. */
 static node *op_share(node *x, node *y) {
     return op_mul(op_add(op_ge(x, y), op_gt(x, y)), op_number_like(x, 0.5));

@@ -65,17 +65,24 @@ static size_t scratch_matmul(const node *y, const shape *in) {
 
 static node *transposed(node *x) { return op_transpose(x, x->shape.rank - 2, x->shape.rank - 1); }
 
-static node *gradient_matmul(node *y, node *g, int index) {
-    node *x = y->inputs[0], *w = y->inputs[1];
-    if (index == 0) return op_matmul(g, transposed(w));
-    /* x^T g, or, where w is a transposed view, (g^T x)^T: the gradient then lies in memory as w's parent does */
-    return op_is(w, "permute") ? transposed(op_matmul(transposed(g), x)) : op_matmul(transposed(x), g);
+/* Is x a transposed view? */
+static bool is_transposed(const node *x) {
+    int rank = x->shape.rank;
+    return op_is(x, "permute") && x->attributes[rank - 1] == rank - 2 && x->attributes[rank - 2] == rank - 1;
 }
 
-/* Many x meet one matrix w: their rows are the rows of one long x. */
+/* g w^T and x^T g; or the transposes of w g^T and g^T x, where the input is a transposed view: the gradient then lies in
+ * memory as the view's parent does. */
+static node *gradient_matmul(node *y, node *g, int index) {
+    node *x = y->inputs[0], *w = y->inputs[1];
+    if (index == 0) return is_transposed(x) ? transposed(op_matmul(w, transposed(g))) : op_matmul(g, transposed(w));
+    return is_transposed(w) ? transposed(op_matmul(transposed(g), x)) : op_matmul(transposed(x), g);
+}
+
+/* Many x meet one matrix w: their rows are the rows of one long x, unless they would have to be moved for that. */
 static node *batch_matmul(node *y, node *const *inputs, const bool *mapped, int64_t size) {
     node *x = inputs[0], *w = inputs[1];
-    if (mapped[1] || y->shape.rank > 2) return op_matmul(batch_repeat(x, mapped[0], size), batch_repeat(w, mapped[1], size));
+    if (mapped[1] || y->shape.rank > 2 || is_transposed(x)) return op_matmul(batch_repeat(x, mapped[0], size), batch_repeat(w, mapped[1], size));
     shape rows = {2, {size * x->shape.size[1], x->shape.size[2]}};
     return op_reshape(op_matmul(op_reshape(x, rows), w), batch_shape(size, y->shape));
 }

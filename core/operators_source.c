@@ -16,6 +16,14 @@ node *op_full(shape s, dtype type, double value) {
     return node_new(&row_full, type, s, 0, NULL, 1, (int64_t[]){attribute_from_number(value)});
 }
 
+bool is_filled_with(const node *n, double value) {
+    while (!node_has_value(n) && (n->op == &row_full || op_is(n, "expand") || op_is(n, "reshape"))) {
+        if (n->op == &row_full) return attribute_to_number(n->attributes[0]) == value;
+        n = n->inputs[0];
+    }
+    return false;
+}
+
 node *op_number_like(node *x, double value) { return op_full((shape){.rank = 0}, x->type, value); }
 
 static void run_arange(const node *y, const operand *inputs, const operand *out) {

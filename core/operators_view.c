@@ -294,9 +294,30 @@ OPERATOR(slice, .signature = "x, axis:axis, first:integer, last:integer?, step:i
                     "x=randn(5) ; x:slice(1,5,1,-1) ; i -> x(6-i)",
          .doc = "Elements first .. last (both included; -1 is the end) of an axis, every step-th of them; a view.")
 
+/* A slice of a padded z is a slice of z or zeros, unless it goes over z's edge (or takes steps): then NULL. A gradient that
+ * concerns a part of theta is known to be zero elsewhere in this way. */
+static node *slice_of_pad(node *x, const int64_t *start, const int64_t *step, shape result) {
+    node *z = x->inputs[0];
+    int64_t within[MAX_RANK];
+    bool outside = false;
+    for (int axis = 0; axis < result.rank; axis++) {
+        within[axis] = start[axis] - x->attributes[axis];
+        if (step[axis] != 1 || x->attributes[result.rank + axis] != 1 || result.size[axis] == 0) return NULL;
+        if (within[axis] >= z->shape.size[axis] || within[axis] + result.size[axis] <= 0) outside = true;
+    }
+    if (outside) return op_full(result, x->type, 0);
+    for (int axis = 0; axis < result.rank; axis++)
+        if (within[axis] < 0 || within[axis] + result.size[axis] > z->shape.size[axis]) return NULL;
+    return op_slice(z, within, step, result);
+}
+
 node *op_slice(node *x, const int64_t *start, const int64_t *step, shape result) {
     int64_t attributes[2 * MAX_RANK];
     int rank = result.rank;
+    if (op_is(x, "pad") && !node_has_value(x)) {
+        node *inner = slice_of_pad(x, start, step, result);
+        if (inner != NULL) return inner;
+    }
     bool whole = shape_equal(x->shape, result);
     for (int axis = 0; axis < rank; axis++) {
         attributes[axis] = start[axis];

@@ -281,7 +281,7 @@ static void collect_operands(fusion *f) {
 static void assign_registers(fusion *f) {
     int next = 0;
     for (int k = 0; k < f->program->operand_count; k++)
-        if (f->program->loads[k] != LOAD_DIRECT) f->program->registers[k] = next++;
+        if (f->program->loads[k] >= LOAD_ONCE) f->program->registers[k] = next++;
     for (int r = FUSED_MAX_REGISTERS - 1; r >= next; r--) f->free_registers[f->free_count++] = (unsigned char)r;
     for (int m = 0; m < f->unit->member_count; m++) {
         const item *i = member(f, m);

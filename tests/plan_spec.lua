@@ -440,6 +440,27 @@ describe("fused passes", function()
     end
   end)
 
+  it("mix matrices, rows and columns that repeat over a batch", function()
+    for _, size in ipairs { { 3, 256, 10 }, { 5, 16, 64 }, { 4, 37, 41 }, { 2, 600, 3 }, { 7, 1, 1025 }, { 3, 64, 32 } } do
+      local n, rows, columns = table.unpack(size)
+      for dtype, tolerance in pairs { float64 = 1e-13, float32 = 1e-5 } do
+        local function randn(...) return plumb.randn({ ... }, { dtype = dtype, seed = select("#", ...) }):evaluate() end
+        local whole, shared, row_of_each = randn(n, rows, columns), randn(rows, columns), randn(n, 1, columns)
+        local row, column, other = randn(columns), randn(rows, 1), randn(n, columns, rows)
+        local a, b, c = support.accessor(whole), support.accessor(shared), support.accessor(row_of_each)
+        local d, e, f, expected = support.accessor(row), support.accessor(column), support.accessor(other), {}
+        support.each_index(size, function(k, i, j)
+          expected[#expected + 1] = (a(k, i, j) * b(i, j) + c(k, 1, j)) * d(j) - e(i, 1) * f(k, j, i) + b(i, j)
+        end)
+        local result = (whole * shared + row_of_each) * row - column * other:transpose() + shared
+        support.same_numbers(support.flat(result), expected, tolerance, table.concat(size, " x ") .. " " .. dtype)
+        local without, left = (whole * shared + row_of_each):evaluate(), {}
+        support.each_index(size, function(k, i, j) left[#left + 1] = a(k, i, j) * b(i, j) + c(k, 1, j) end)
+        support.same_numbers(support.flat(without), left, tolerance, table.concat(size, " x ") .. " without rows")
+      end
+    end
+  end)
+
   it("are split where they have many steps and many inputs", function()
     local inputs, expected, sum = {}, 0, plumb.zeros({ 700 }, float64)
     for k = 1, 150 do

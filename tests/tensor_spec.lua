@@ -437,7 +437,7 @@ describe("wrong arguments", function()
       end
     end
     for _, name in ipairs { "zeros", "ones", "full", "tensor", "arange", "linspace", "eye", "rand", "randn", "randint",
-      "randperm", "grad", "value_and_grad", "hvp", "vjp", "compile", "variable", "manual_seed", "threads" } do
+      "randperm", "grad", "value_and_grad", "hvp", "vjp", "vmap", "hessian", "compile", "variable", "manual_seed", "threads" } do
       local threads = plumb.threads()
       for _, value in ipairs(values) do
         if value ~= math.maxinteger then

@@ -184,6 +184,25 @@ describe("vmap", function()
     assert.is_truthy(f:describe():find("matmul -> float64 (30, 30)", 1, true), f:describe())
   end)
 
+  it("takes the values in chunks", function()
+    local x, w, calls = randn { 7, 3 }, randn { 3 }, 0
+    local function f(a, b)
+      calls = calls + 1
+      return (a * b):sin(), a:sum(), b * 2
+    end
+    for _, chunk_size in ipairs { 1, 2, 3, 7, 100 } do
+      local sines, sums, constant = vmap(f, { in_axes = { 1, 0 }, chunk_size = chunk_size })(x, w)
+      near(sines, (x * w):sin(), 0, "chunk_size " .. chunk_size)
+      near(sums, x:sum(2), 1e-15)
+      near(constant, (w * 2):expand(7, 3), 0)
+    end
+    assert.equal(5, calls)
+    assert.same({ 0, 3 }, vmap(f, { in_axes = { 1, 0 }, chunk_size = 2 })(plumb.zeros({ 0, 3 }, float64), w):shape())
+    for _, bad in ipairs { 0, -1, 1.5, "2" } do
+      fails_here(function() vmap(f, { chunk_size = bad }) end, "vmap: chunk_size must be a")
+    end
+  end)
+
   it("makes one product of many that share a matrix", function()
     local w, x = randn { 4, 3 }, randn { 5, 2, 4 }
     local f = compile(function(t) return vmap(function(a) return a:matmul(w) end)(t) end)
@@ -259,6 +278,39 @@ describe("vmap", function()
   end)
 end)
 
+describe("hessian", function()
+  it("is that of a quadratic, of any size and dtype", function()
+    for _, n in ipairs { 1, 5, 24, 25, 60 } do
+      local a = randn { n, n }
+      local function f(x, scale) return x:dot(a:matmul(x)) * scale end
+      near(plumb.hessian(f)(randn { n }, 0.5), (a + a:t()) / 2, 1e-13, n .. " numbers")
+    end
+    local cube = plumb.hessian(function(x) return (x ^ 3):sum() end)
+    near(cube(plumb.tensor { 1, 2 }), plumb.tensor { { 6, 0 }, { 0, 12 } }, 0, "float32")
+    assert.same({ 0, 0 }, cube(plumb.zeros(0)):shape())
+  end)
+
+  it("may be differentiated, mapped and compiled", function()
+    local x = randn { 4, 3 }
+    local function f(a) return a:sin():sum() * a:cos():sum() end
+    local each = vmap(plumb.hessian(f))(x)
+    for i = 1, 4 do near(each[i], plumb.hessian(f)(x[i]), 1e-14, "row " .. i) end
+    near(compile(plumb.hessian(f))(x[1]), each[1], 1e-14, "compiled")
+    local third = grad(function(a) return plumb.hessian(function(b) return (b ^ 4):sum() end)(a):sum() end)
+    near(third(x[1]), x[1] * 24, 1e-12, "third derivatives")
+  end)
+
+  it("says what is wrong", function()
+    local function f(x) return x:sum() end
+    fails_here(function() plumb.hessian(3) end, "a function was expected, not number")
+    fails_here(function() plumb.hessian(f, { chunk_size = 0 }) end, "hessian: chunk_size must be a number of at least 1")
+    fails_here(function() plumb.hessian(f)(randn { 2, 2 }) end, "hessian: the first argument must be a vector, not (2, 2)")
+    fails_here(function() plumb.hessian(f)(3) end, "must be a vector, not number")
+    fails_here(function() plumb.hessian(f)(plumb.arange(3)) end, "int64")
+    fails_here(function() plumb.hessian(function(x) return x * x end)(randn { 3 }) end, "must return a single number, not shape (3)")
+  end)
+end)
+
 -- ---- networks ----
 
 describe("vmap of networks", function()
@@ -314,6 +366,9 @@ describe("vmap of networks", function()
     local columns = compile(function(t, v) return vmap(function(u) return hvp(loss)(t, u) end)(v) end)
     local hessian = columns(theta, plumb.eye(141, float64))
     near(hessian, hessian:t(), 1e-14, "symmetric")
+    for _, chunk_size in ipairs { 1, 10, 24, 200 } do
+      near(compile(plumb.hessian(loss, { chunk_size = chunk_size }))(theta), hessian, 1e-14, "chunk_size " .. chunk_size)
+    end
     local product = compile(hvp(loss))
     for _, i in ipairs { 1, 20, 75, 141 } do
       local unit = plumb.zeros({ 141 }, float64)

@@ -66,16 +66,42 @@ function transform.hvp(f)
   end
 end
 
---- vmap(f, {in_axes = 1}) -> a function of f's arguments that maps f over an axis of every tensor among them and gives f's
---- results (tensors) for all values, along a new first axis. in_axes: the axis, from 1, for all or in a list one for each
---- argument; 0 for an argument that is not mapped, as numbers never are. f is called once, with tensors that lack the axis and
---- have no values yet; its graph is rebuilt for all values at once. What depends on no mapped argument is computed once.
+--- vmap(f, {in_axes = 1, chunk_size = all}) -> a function of f's arguments that maps f over an axis of every tensor among
+--- them and gives f's results (tensors) for all values, along a new first axis. in_axes: the axis, from 1, for all or in a
+--- list one for each argument; 0 for an argument that is not mapped, as numbers never are. f is called once, with tensors
+--- that lack the axis and have no values yet; its graph is rebuilt for all values at once, or for at most chunk_size of them
+--- at a time, which takes less memory. What depends on no mapped argument is computed once.
 --- Per-sample gradients: vmap(grad(loss), {in_axes = {0, 1, 1}})(theta, x, y). A Hessian, all columns at once:
 --- vmap(function(v) return hvp(loss)(theta, v) end)(eye(n)).
 function transform.vmap(f, options)
   check_function("vmap", f)
-  local in_axes = report.options("vmap", options, { in_axes = report.none }).in_axes
-  return function(...) return core.vmap(f, in_axes, ...) end
+  options = report.options("vmap", options, { in_axes = report.none, chunk_size = report.none })
+  local in_axes, chunk_size = options.in_axes, options.chunk_size
+  if chunk_size then report.integer("vmap", "chunk_size", chunk_size, 1) end
+  return function(...) return core.vmap(f, in_axes, chunk_size, ...) end
+end
+
+--- hessian(f, {chunk_size = 24}) -> a function of f's arguments that gives the Hessian (n, n) of f, a single number, at its
+--- first argument, a vector (n): Hessian-vector products by vmap, chunk_size columns at a time. For more than one call
+--- compile it: compile(hessian(f)).
+function transform.hessian(f, options)
+  local product = transform.hvp(f)
+  local size = report.integer("hessian", "chunk_size", report.options("hessian", options, { chunk_size = 24 }).chunk_size, 1)
+  return function(x, ...)
+    if not core.is_tensor(x) or x:dim() ~= 1 then
+      report.fail("hessian: the first argument must be a vector, not %s", core.is_tensor(x) and format.shape(x) or type(x))
+    end
+    local n, rest, chunks = x:numel(), table.pack(...), {}
+    for first = 1, math.max(n, 1), size do
+      local last = math.min(first + size - 1, n)
+      local rows = core.arange(last - first + 1, 1, 1, x:dtype())
+      local units = core.eq(core.reshape(rows, -1, 1), rows)
+      chunks[#chunks + 1] = core.vmap(function(unit) -- where it is padded, that a part is zero is known beforehand
+        return product(x, core.pad(unit, 1, first - 1, n - last), table.unpack(rest, 1, rest.n))
+      end, nil, nil, units)
+    end
+    return core.concat(chunks, 1)
+  end
 end
 
 --- compile(f) -> a function that runs f's graph without building it again. f gets tensors, numbers and variables and returns
