@@ -110,7 +110,10 @@ static void rebuild_body(void *context) {
     node **parts = memory_scoped((size_t)(chunks * m->result_count) * sizeof *parts, "a function that is mapped");
     for (int64_t c = 0; c < chunks; c++) {
         int64_t begin = pool_begin(m->size, chunks, c), end = pool_begin(m->size, chunks, c + 1);
-        for (int k = 0; k < m->count; k++) placeholders[k] = *m->placeholders[k], values[k] = piece(*m->values[k], begin, end);
+        for (int k = 0; k < m->count; k++) {
+            placeholders[k] = *m->placeholders[k];
+            values[k] = piece(*m->values[k], begin, end);
+        }
         vmap_rebuild(end - begin, m->count, placeholders, values, m->result_count, m->results, mapped);
         for (int r = 0; r < m->result_count; r++) parts[r * chunks + c] = mapped[r];
     }

@@ -13,6 +13,13 @@ shape batch_shape(int64_t size, shape s) {
 
 node *batch_repeat(node *x, bool mapped, int64_t size) { return mapped ? x : op_expand(x, batch_shape(size, x->shape)); }
 
+node *batch_join(node *x, bool mapped, int64_t size) {
+    node *whole = batch_repeat(x, mapped, size);
+    shape s = shape_drop_axis(whole->shape, 0);
+    s.size[0] *= size;
+    return op_reshape(whole, s);
+}
+
 /* The same operator on whole batches, its attributes `shift` larger. */
 static node *again(node *y, node *const *inputs, const bool *mapped, int64_t size, int64_t shift) {
     node *whole[MAX_ARGUMENTS];

@@ -7,6 +7,7 @@
 
 shape batch_shape(int64_t size, shape s);                /* (size, s ...); fails when that has too many axes */
 node *batch_repeat(node *x, bool mapped, int64_t size);  /* x, repeated along a new first axis unless it has one */
+node *batch_join(node *x, bool mapped, int64_t size);    /* the same with the first two axes, (size, n), as one */
 
 /* Rules of more than one operator. */
 node *batch_leading(node *y, node *const *inputs, const bool *mapped, int64_t size); /* it takes more axes as it is */

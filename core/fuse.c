@@ -29,7 +29,8 @@ static void merge_axes(operand *a) {
     for (int axis = 0; axis < a->shape.rank; axis++) {
         int last = merged.rank - 1;
         if (a->shape.size[axis] == 1) continue;
-        if (last >= 0 && a->strides[last] == a->strides[axis] * a->shape.size[axis]) merged.size[last] *= a->shape.size[axis];
+        if (last >= 0 && a->strides[last] == a->strides[axis] * a->shape.size[axis])
+            merged.size[last] *= a->shape.size[axis];
         else merged.size[last = merged.rank++] = a->shape.size[axis];
         a->strides[last] = a->strides[axis];
     }
@@ -82,7 +83,7 @@ static void load_general(const operand *a, int64_t begin, int64_t count, char *o
         if (stride == 1) memcpy(out, in, (size_t)(run * bytes));
         else if (bytes == 4) GATHER_ROW(uint32_t);
         else GATHER_ROW(uint64_t);
-        if (inner > 0 && a->strides[inner - 1] == 0 && run == a->shape.size[inner]) { /* the row as often as it comes again */
+        if (inner > 0 && a->strides[inner - 1] == 0 && run == a->shape.size[inner]) { /* as often as the row comes again */
             int64_t rows = a->shape.size[inner - 1] - index[inner - 1], all = rows * run < count ? rows * run : count;
             repeat_first(out, run, all, bytes);
             index[inner - 1] += (all + run - 1) / run - 1;

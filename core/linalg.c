@@ -34,8 +34,8 @@ static const int64_t MAX_SIDE = 32000; /* LAPACK counts the elements of its work
 node *check_matrix(const operator *op, const char *name, node *x) {
     shape s = x->shape;
     if (!dtype_is_float(x->type))
-        fail(ERROR_DTYPE, "%s: %s is %s of shape %s, but must be float32 or float64 (see :float(), :double())", op->name, name,
-             dtype_name(x->type), shape_format(s).text);
+        fail(ERROR_DTYPE, "%s: %s is %s of shape %s, but must be float32 or float64 (see :float(), :double())", op->name,
+             name, dtype_name(x->type), shape_format(s).text);
     if (s.rank < 2)
         fail(ERROR_SHAPE, "%s: %s has shape %s, but must be a matrix (..., m, n)", op->name, name, shape_format(s).text);
     if (rows_of(s) > MAX_SIDE || columns_of(s) > MAX_SIDE)
@@ -73,7 +73,8 @@ void check_finite(const node *y, const char *name, const operand *a, bool flippe
     int64_t count = shape_elements(a->shape);
     for (int64_t i = 0; i < count; i++)
         if (!isfinite(number_at(a->type, a->data, i)))
-            fail(ERROR_ARGUMENT, "%s: %s, but every element must be finite", y->op->name, element_of(name, a, i, flipped).text);
+            fail(ERROR_ARGUMENT, "%s: %s, but every element must be finite", y->op->name,
+                 element_of(name, a, i, flipped).text);
 }
 
 static void check_symmetric(const node *y, const operand *a) {
@@ -84,9 +85,10 @@ static void check_symmetric(const node *y, const operand *a) {
         int64_t low = 0, high = 0;
         for (int64_t i = 0; i < n; i++)
             for (int64_t j = 0; j <= i; j++) {
-                double x = number_at(a->type, a->data, first + i * n + j), y_ = number_at(a->type, a->data, first + j * n + i);
-                largest = fmax(largest, fmax(fabs(x), fabs(y_)));
-                if (fabs(x - y_) > worst) worst = fabs(x - y_), low = first + i * n + j, high = first + j * n + i;
+                int64_t below = first + i * n + j, above = first + j * n + i;
+                double b = number_at(a->type, a->data, below), c = number_at(a->type, a->data, above);
+                largest = fmax(largest, fmax(fabs(b), fabs(c)));
+                if (fabs(b - c) > worst) worst = fabs(b - c), low = below, high = above;
             }
         if (worst > rounding * largest)
             fail(ERROR_ARGUMENT, "%s: A is not symmetric: %s, but %s (if that is meant, give (A + A:transpose()) / 2)",
@@ -172,7 +174,7 @@ void matrices_run(const matrix_method *method, const node *y, const operand *inp
     report_first_failure(&r);
 }
 
-/* --- parts of gradient rules --------------------------------------------------------------------------------------------- */
+/* --- parts of gradient rules ----------------------------------------------------------------------------------------- */
 
 node *op_flip(node *x) { return op_transpose(x, x->shape.rank - 2, x->shape.rank - 1); }
 

@@ -1,5 +1,8 @@
 /* Convolutions of images: conv2d and its two adjoints, which are each other's derivatives. Inside the graph images are
  * (n, channels, height, width) and weights (filters, channels / groups, kernel height, kernel width). */
+#include <string.h>
+
+#include "batch.h"
 #include "fail.h"
 #include "kernel_conv.h"
 #include "operators.h"
@@ -149,10 +152,60 @@ static node *gradient_conv2d_weight(node *w, node *g, int index) {
     return index == 0 ? op_conv2d_input(y, g, x->shape.size + 2, w->attributes) : op_conv2d(x, g, w->attributes);
 }
 
+/* --- many at once ---------------------------------------------------------------------------------------------------- */
+
+/* Images that meet the same weights are more images. Weights of their own are more groups: images (size, n, channels, ...)
+ * become (n, size * channels, ...), weights (size, filters, ...) become (size * filters, ...). */
+static node *images_as_groups(node *x, bool mapped, int64_t size) {
+    node *t = op_transpose(batch_repeat(x, mapped, size), 0, 1);
+    shape s = shape_drop_axis(t->shape, 1);
+    s.size[1] *= size;
+    return op_reshape(t, s);
+}
+static node *images_from_groups(node *t, const node *y, int64_t size) {
+    shape s = batch_shape(y->shape.size[0], y->shape);
+    s.size[1] = size;
+    return op_transpose(op_reshape(t, s), 0, 1);
+}
+static void window_of_groups(const node *y, int64_t size, int64_t *window) {
+    memcpy(window, y->attributes, WINDOW_ATTRIBUTES * sizeof *window);
+    window[GROUPS] *= size;
+}
+
+static node *batch_conv2d(node *y, node *const *inputs, const bool *mapped, int64_t size) {
+    int64_t window[WINDOW_ATTRIBUTES];
+    shape s = batch_shape(size, y->shape);
+    if (size == 0) return op_full(s, y->type, 0);
+    if (!mapped[1]) return op_reshape(op_conv2d(batch_join(inputs[0], true, size), inputs[1], y->attributes), s);
+    window_of_groups(y, size, window);
+    node *t = op_conv2d(images_as_groups(inputs[0], mapped[0], size), batch_join(inputs[1], true, size), window);
+    return images_from_groups(t, y, size);
+}
+static node *batch_conv2d_input(node *x, node *const *inputs, const bool *mapped, int64_t size) {
+    int64_t window[WINDOW_ATTRIBUTES], *pixels = x->shape.size + 2;
+    shape s = batch_shape(size, x->shape);
+    if (size == 0) return op_full(s, x->type, 0);
+    if (!mapped[1])
+        return op_reshape(op_conv2d_input(batch_join(inputs[0], true, size), inputs[1], pixels, x->attributes), s);
+    window_of_groups(x, size, window);
+    node *g = images_as_groups(inputs[0], mapped[0], size), *w = batch_join(inputs[1], true, size);
+    return images_from_groups(op_conv2d_input(g, w, pixels, window), x, size);
+}
+static node *batch_conv2d_weight(node *w, node *const *inputs, const bool *mapped, int64_t size) {
+    int64_t window[WINDOW_ATTRIBUTES];
+    shape s = batch_shape(size, w->shape);
+    if (size == 0) return op_full(s, w->type, 0);
+    window_of_groups(w, size, window);
+    node *x = images_as_groups(inputs[0], mapped[0], size), *g = images_as_groups(inputs[1], mapped[1], size);
+    return op_reshape(op_conv2d_weight(x, g, w->shape.size + 2, window), s);
+}
+
+/* --- the rows -------------------------------------------------------------------------------------------------------- */
+
 /* Element (s, f, i, j) of the result sees x[s, c, place(i, p), place(j, q)] through w[f, c, p, q]. */
 OPERATOR(conv2d, .signature = "x, weight, stride:integers?, padding:integers?, dilation:integers?, groups:integer?",
          .kind = KERNEL, .differentiable = true, .accepts = operand_is_contiguous, .build = build_conv2d,
-         .run = run_conv2d, .scratch = scratch_conv2d, .gradient = gradient_conv2d,
+         .run = run_conv2d, .scratch = scratch_conv2d, .gradient = gradient_conv2d, .batch = batch_conv2d,
          .samples = "x=randn(2,3,4,5), y=randn(4,3,3,3) ; x:conv2d(y) ; s,f,i,j -> conv(x,y,{C=3,F=4,k={3,3}},s,f,i,j)\n"
                     "x=randn(2,1,5,4), y=randn(2,1,3,3) ; x:conv2d(y,1,1) ; s,f,i,j -> conv(x,y,{C=1,F=2,k={3,3},p={1,1}},s,f,i,j)\n"
                     "x=randn(1,2,7,5), y=randn(3,2,3,2) ; x:conv2d(y,{2,1},{1,0},{1,2}) ; s,f,i,j -> conv(x,y,{C=2,F=3,k={3,2},s={2,1},p={1,0},d={1,2}},s,f,i,j)\n"
@@ -166,7 +219,7 @@ OPERATOR(conv2d, .signature = "x, weight, stride:integers?, padding:integers?, d
                 "dilation = 1 are numbers or {height, width}; groups = 1 cuts channels and filters into parts that do not mix.")
 OPERATOR(conv2d_input, .signature = "gradient, weight, size:integers, stride:integers?, padding:integers?, dilation:integers?, groups:integer?",
          .kind = KERNEL, .differentiable = true, .accepts = operand_is_contiguous, .build = build_conv2d_input,
-         .run = run_conv2d_input, .scratch = scratch_conv2d_input, .gradient = gradient_conv2d_input,
+         .run = run_conv2d_input, .scratch = scratch_conv2d_input, .gradient = gradient_conv2d_input, .batch = batch_conv2d_input,
          .samples = "x=randn(2,4,3,4), y=randn(4,2,3,3) ; x:conv2d_input(y,{5,6}) ; s,c,i,j -> conv_input(x,y,{C=2,F=4,k={3,3}},s,c,i,j)\n"
                     "x=randn(1,2,4,3), y=randn(2,1,3,3) ; x:conv2d_input(y,{4,3},1,1) ; s,c,i,j -> conv_input(x,y,{C=1,F=2,k={3,3},p={1,1}},s,c,i,j)\n"
                     "x=randn(1,3,3,3), y=randn(3,2,3,2) ; x:conv2d_input(y,{6,5},{2,1},{1,0},{1,2}) ; s,c,i,j -> conv_input(x,y,{C=2,F=3,k={3,2},s={2,1},p={1,0},d={1,2}},s,c,i,j)\n"
@@ -175,7 +228,7 @@ OPERATOR(conv2d_input, .signature = "gradient, weight, size:integers, stride:int
                 "gradient of the result's shape.")
 OPERATOR(conv2d_weight, .signature = "x, gradient, kernel:integers, stride:integers?, padding:integers?, dilation:integers?, groups:integer?",
          .kind = KERNEL, .differentiable = true, .accepts = operand_is_contiguous, .build = build_conv2d_weight,
-         .run = run_conv2d_weight, .scratch = scratch_conv2d_weight, .gradient = gradient_conv2d_weight,
+         .run = run_conv2d_weight, .scratch = scratch_conv2d_weight, .gradient = gradient_conv2d_weight, .batch = batch_conv2d_weight,
          .samples = "x=randn(2,3,4,5), y=randn(2,5,2,3) ; x:conv2d_weight(y,3) ; f,c,p,q -> conv_weight(x,y,{C=3,F=5,n=2,r={2,3}},f,c,p,q)\n"
                     "x=randn(3,1,4,3), y=randn(3,2,4,3) ; x:conv2d_weight(y,3,1,1) ; f,c,p,q -> conv_weight(x,y,{C=1,F=2,p={1,1},n=3,r={4,3}},f,c,p,q)\n"
                     "x=randn(1,2,7,5), y=randn(1,3,4,3) ; x:conv2d_weight(y,{3,2},{2,1},{1,0},{1,2}) ; f,c,p,q -> conv_weight(x,y,{C=2,F=3,s={2,1},p={1,0},d={1,2},n=1,r={4,3}},f,c,p,q)\n"

@@ -29,7 +29,7 @@ static node *gradient_in_results(node *y, node *g, int index) {
     return NULL;
 }
 
-/* --- symmetric eigenvalues: packed as vectors (one a row), then values -------------------------------------------------- */
+/* --- symmetric eigenvalues: packed as vectors (one a row), then values ---------------------------------------------- */
 
 enum { VALUES, VECTORS };
 
@@ -54,7 +54,8 @@ static node *gradient_eigh_part(node *y, node *g, int index) {
     node *inner = op_mul(op_inverse_gaps(eigh_part(y->inputs[0], y->inputs[1], VALUES)), op_matmul(op_flip(v), g));
     return op_symmetric_part(op_matmul(op_matmul(v, inner), op_flip(v)));
 }
-OPERATOR(eigh_part, .kind = VIEW, .differentiable = true, .view = view_part, .gradient = gradient_eigh_part, .batch = batch_leading,
+OPERATOR(eigh_part, .kind = VIEW, .differentiable = true, .view = view_part, .gradient = gradient_eigh_part,
+         .batch = batch_leading,
          .doc = "Eigenvalues or eigenvectors, of what linalg.eigh computed.")
 
 static node *eigh_part(node *packed, node *a, int number) {
@@ -78,7 +79,7 @@ OPERATOR_NAMED(eigh, "linalg.eigh", .signature = "A", .kind = KERNEL, .different
                     "x=randn(2,3,3) ; (function(w, v) return (v * w:unsqueeze(2)):matmul(v:transpose()) end)(linalg.eigh(x + x:transpose())) ; b,i,j -> x(b,i,j) + x(b,j,i)",
          .doc = "-> values (..., n), ascending, and vectors (..., n, n), one a column, of symmetric matrices A (..., n, n):\n"
                 "A = V diag(w) V^T. A is taken as (A + A^T) / 2 and must be symmetric but for rounding. A vector's sign is\n"
-                "LAPACK's choice. Where eigenvalues are equal the gradient through the vectors does not exist: it is infinite or NaN.")
+                "LAPACK's choice. Where eigenvalues are equal the gradient through the vectors does not exist: infinite or NaN.")
 
 static int compute_eigvalsh(const matrix_job *j, int64_t i, char *copy, char *work) {
     matrix_symmetric_part(j->out->type, j->n, copy, copy, false);
@@ -98,10 +99,11 @@ static node *build_eigvalsh(const operator *op, const argument *a) {
     return node_new(op, x->type, vector_shape(x->shape, columns_of(x->shape)), 1, &x, 0, NULL);
 }
 OPERATOR_NAMED(eigvalsh, "linalg.eigvalsh", .signature = "A", .kind = KERNEL, .differentiable = true, .checks_values = true,
-         .accepts = operand_is_contiguous, .build = build_eigvalsh, .run = run_eigvalsh, .gradient = gradient_eigvalsh, .batch = batch_leading,
+         .accepts = operand_is_contiguous, .build = build_eigvalsh, .run = run_eigvalsh, .gradient = gradient_eigvalsh,
+         .batch = batch_leading,
          .samples = "x=randn(2,2) ; linalg.eigvalsh(x + x:t()) ; i -> x(1,1) + x(2,2) + (2*i - 3) * math.sqrt((x(1,1) - x(2,2))^2 + (x(1,2) + x(2,1))^2)\n"
                     "x=randn(2,3,3) ; linalg.eigvalsh(x + x:transpose()):square():sum(2) ; b -> total(3, function(i) return total(3, function(j) return (x(b,i,j) + x(b,j,i))^2 end) end)",
-         .doc = "The eigenvalues (..., n), ascending, of symmetric matrices A (..., n, n); see linalg.eigh. Faster than with vectors.")
+         .doc = "The eigenvalues (..., n), ascending, of symmetric matrices A (..., n, n); see linalg.eigh. It is faster.")
 
 /* --- singular values: packed as u, s, vh ------------------------------------------------------------------------------- */
 
@@ -116,7 +118,8 @@ static const matrix_method svd_method = {false, compute_svd, no_convergence};
 
 static void run_svd(const node *y, const operand *inputs, const operand *out) {
     svd_extent extent = y->attributes[0] ? SVD_FULL : SVD_REDUCED;
-    matrices_run(&svd_method, y, inputs, out, kernel_svd_work(out->type, rows_of(inputs->shape), columns_of(inputs->shape), extent));
+    int64_t m = rows_of(inputs->shape), n = columns_of(inputs->shape);
+    matrices_run(&svd_method, y, inputs, out, kernel_svd_work(out->type, m, n, extent));
 }
 
 static node *svd_part(node *packed, node *a, int number, bool full);
@@ -140,7 +143,8 @@ static node *gradient_svd_part(node *y, node *g, int index) {
     if (full && number != SINGULAR && rows_of(a->shape) != columns_of(a->shape))
         fail(ERROR_ARGUMENT, "linalg.svd: with full_matrices the vectors beyond the first %lld are not unique and have no "
              "gradient", (long long)lesser(rows_of(a->shape), columns_of(a->shape)));
-    node *u = svd_part(packed, a, LEFT, full), *s = svd_part(packed, a, SINGULAR, full), *vh = svd_part(packed, a, RIGHT, full);
+    node *u = svd_part(packed, a, LEFT, full), *vh = svd_part(packed, a, RIGHT, full);
+    node *s = svd_part(packed, a, SINGULAR, full);
     if (number == SINGULAR) {
         int64_t k = columns_of(s->shape), start[MAX_RANK] = {0}, step[MAX_RANK];
         for (int axis = 0; axis < MAX_RANK; axis++) step[axis] = 1;
@@ -152,7 +156,8 @@ static node *gradient_svd_part(node *y, node *g, int index) {
     if (number == LEFT) return gradient_svd_left(u, s, vh, g, inverse);
     return op_flip(gradient_svd_left(op_flip(vh), s, op_flip(u), op_flip(g), inverse));
 }
-OPERATOR(svd_part, .kind = VIEW, .differentiable = true, .view = view_part, .gradient = gradient_svd_part, .batch = batch_leading,
+OPERATOR(svd_part, .kind = VIEW, .differentiable = true, .view = view_part, .gradient = gradient_svd_part,
+         .batch = batch_leading,
          .doc = "U, S or Vh, of what linalg.svd computed.")
 
 static node *svd_part(node *packed, node *a, int number, bool full) {
@@ -168,7 +173,8 @@ static node *result_svd(node *y, int number) { return svd_part(y, y->inputs[0], 
 static node *svd(const operator *op, node *a, bool full) {
     int64_t m = rows_of(a->shape), n = columns_of(a->shape), k = lesser(m, n);
     if (full && k == 0)
-        fail(ERROR_SHAPE, "%s: full_matrices of A of shape %s, which has no elements", op->name, shape_format(a->shape).text);
+        fail(ERROR_SHAPE, "%s: full_matrices of A of shape %s, which has no elements", op->name,
+             shape_format(a->shape).text);
     shape s = vector_shape(a->shape, m * (full ? m : k) + k + n * (full ? n : k));
     return node_new(op, a->type, s, 1, &a, 1, (int64_t[]){full});
 }
@@ -182,9 +188,9 @@ OPERATOR_NAMED(svd, "linalg.svd", .signature = "A, full_matrices:boolean?", .kin
                     "x=randn(2,4) ; (function(u, s, v) return (u * s:square()):matmul(u:t()) end)(linalg.svd(x)) ; i,j -> total(4, function(k) return x(i,k)*x(j,k) end)\n"
                     "x=randn(2,3,2) ; (function(u, s, v) return (v:transpose() * s:square():unsqueeze(2)):matmul(v) end)(linalg.svd(x)) ; b,i,j -> total(3, function(k) return x(b,k,i)*x(b,k,j) end)\n"
                     "x=randn(3,3) ; (function(u, s, v) return (u * s):matmul(v) end)(linalg.svd(x, {full_matrices = true})) ; i,j -> x(i,j)",
-         .doc = "-> U (..., m, k), S (..., k), descending, and Vh (..., k, n) with k = min(m, n) and A = U diag(S) Vh, of matrices A\n"
-                "(..., m, n). {full_matrices = true}: U (..., m, m), Vh (..., n, n). Where singular values are equal or 0 the gradient\n"
-                "through the vectors does not exist: it is infinite or NaN.")
+         .doc = "-> U (..., m, k), S (..., k), descending, and Vh (..., k, n) with k = min(m, n) and A = U diag(S) Vh, of\n"
+                "matrices A (..., m, n). {full_matrices = true}: U (..., m, m), Vh (..., n, n). Where singular values are equal\n"
+                "or 0 the gradient through the vectors does not exist: infinite or NaN.")
 
 static int compute_svdvals(const matrix_job *j, int64_t i, char *copy, char *work) {
     return kernel_svd(j->out->type, j->m, j->n, SVD_VALUES, copy, NULL, matrix_result(j, i), NULL, work);
@@ -192,7 +198,8 @@ static int compute_svdvals(const matrix_job *j, int64_t i, char *copy, char *wor
 static const matrix_method svdvals_method = {false, compute_svdvals, no_convergence};
 
 static void run_svdvals(const node *y, const operand *inputs, const operand *out) {
-    matrices_run(&svdvals_method, y, inputs, out, kernel_svd_work(out->type, rows_of(inputs->shape), columns_of(inputs->shape), SVD_VALUES));
+    int64_t m = rows_of(inputs->shape), n = columns_of(inputs->shape);
+    matrices_run(&svdvals_method, y, inputs, out, kernel_svd_work(out->type, m, n, SVD_VALUES));
 }
 static node *gradient_svdvals(node *y, node *g, int index) {
     node *a = y->inputs[index], *packed = svd(&row_svd, a, false);
@@ -204,12 +211,13 @@ static node *build_svdvals(const operator *op, const argument *a) {
     return node_new(op, x->type, s, 1, &x, 0, NULL);
 }
 OPERATOR_NAMED(svdvals, "linalg.svdvals", .signature = "A", .kind = KERNEL, .differentiable = true, .checks_values = true,
-         .accepts = operand_is_contiguous, .build = build_svdvals, .run = run_svdvals, .gradient = gradient_svdvals, .batch = batch_leading,
+         .accepts = operand_is_contiguous, .build = build_svdvals, .run = run_svdvals, .gradient = gradient_svdvals,
+         .batch = batch_leading,
          .samples = "x=randn(3,2) ; linalg.svdvals(x):square():sum() ; -> total(3, function(i) return x(i,1)^2 + x(i,2)^2 end)\n"
                     "x=randn(2,2) ; linalg.svdvals(x):log():sum() ; -> math.log(math.abs(x(1,1)*x(2,2) - x(1,2)*x(2,1)))",
-         .doc = "The singular values (..., min(m, n)), descending, of matrices A (..., m, n); see linalg.svd. Faster than with vectors.")
+         .doc = "The singular values (..., min(m, n)), descending, of matrices A (..., m, n); see linalg.svd. It is faster.")
 
-/* --- QR: packed as q, r ------------------------------------------------------------------------------------------------- */
+/* --- QR: packed as q, r ---------------------------------------------------------------------------------------------- */
 
 enum { ORTHOGONAL, TRIANGULAR };
 
@@ -241,7 +249,8 @@ static node *gradient_qr_part(node *y, node *g, int index) {
     node *sum = op_matmul(q, m);
     return op_solve_rows(r, of_q ? op_add(sum, g) : sum);
 }
-OPERATOR(qr_part, .kind = VIEW, .differentiable = true, .view = view_part, .gradient = gradient_qr_part, .batch = batch_leading,
+OPERATOR(qr_part, .kind = VIEW, .differentiable = true, .view = view_part, .gradient = gradient_qr_part,
+         .batch = batch_leading,
          .doc = "Q or R, of what linalg.qr computed.")
 
 static node *qr_part(node *packed, node *a, int number) {
@@ -261,5 +270,5 @@ OPERATOR_NAMED(qr, "linalg.qr", .signature = "A", .kind = KERNEL, .differentiabl
          .samples = "x=randn(3,2) ; (function(q, r) return q:matmul(r) end)(linalg.qr(x)) ; i,j -> x(i,j)\n"
                     "x=randn(2,3,2) ; (function(q, r) return r:transpose():matmul(r) end)(linalg.qr(x)) ; b,i,j -> total(3, function(k) return x(b,k,i)*x(b,k,j) end)\n"
                     "x=randn(2,2) ; (function(q, r) return q:sin():abs() end)(linalg.qr(x)) ; i,j -> math.sin(math.abs(x(i == j and 1 or 2, 1)) / math.sqrt(x(1,1)^2 + x(2,1)^2))",
-         .doc = "-> Q (..., m, k), with orthonormal columns, and R (..., k, n), upper triangular, k = min(m, n): A = Q R, of matrices\n"
-                "A (..., m, n). R's diagonal may be negative. Differentiable for m >= n.")
+         .doc = "-> Q (..., m, k), with orthonormal columns, and R (..., k, n), upper triangular, k = min(m, n): A = Q R, of\n"
+                "matrices A (..., m, n). R's diagonal may be negative. Differentiable for m >= n.")

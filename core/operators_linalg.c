@@ -6,7 +6,7 @@
 #include "kernels.h"
 #include "linalg.h"
 
-/* --- systems of equations: inputs A and the transpose of B, since LAPACK solves for the rows of row-major memory ------------ */
+/* --- systems of equations: inputs A and the transpose of B, as LAPACK solves for the rows of row-major memory ---------- */
 
 static int compute_solve(const matrix_job *j, int64_t i, char *copy, char *work) {
     int64_t count = rows_of(j->out->shape), bytes = bytes_of(j->out, count * j->n);
@@ -32,8 +32,7 @@ static node *gradient_solve(node *y, node *g, int index) {
 /* Many B for one A: their columns are the columns of one wide B. */
 static node *batch_solve(node *y, node *const *inputs, const bool *mapped, int64_t size) {
     if (mapped[0] || y->shape.rank > 2) return batch_leading(y, inputs, mapped, size);
-    shape rows = {2, {size * y->shape.size[0], y->shape.size[1]}};
-    return op_reshape(op_solve_rows(inputs[0], op_reshape(inputs[1], rows)), batch_shape(size, y->shape));
+    return op_reshape(op_solve_rows(inputs[0], batch_join(inputs[1], true, size)), batch_shape(size, y->shape));
 }
 
 /* x with the leading axes of s. */
@@ -68,7 +67,7 @@ OPERATOR_NAMED(solve, "linalg.solve", .signature = "A, B", .kind = KERNEL, .diff
                     "x=randn(2,2,2), y=randn(2,1), n=tensor({{6,0},{0,6}}) ; linalg.solve(x + n:cast(x:dtype()), y) ; b,i,j -> "
                     "(i == 1 and (x(b,2,2)+6)*y(1,1) - x(b,1,2)*y(2,1) or (x(b,1,1)+6)*y(2,1) - x(b,2,1)*y(1,1)) / "
                     "((x(b,1,1)+6)*(x(b,2,2)+6) - x(b,1,2)*x(b,2,1))",
-         .doc = "X with A X = B, for A (..., n, n) and B (..., n, k) or one vector (n) for each matrix; leading axes broadcast.")
+         .doc = "X with A X = B, for A (..., n, n) and B (..., n, k), or a vector (n) for each matrix; leading axes broadcast.")
 
 node *op_solve_rows(node *a, node *rows) {
     return node_new(&row_solve, rows->type, rows->shape, 2, (node *[]){a, rows}, 0, NULL);
@@ -96,12 +95,13 @@ static node *build_inv(const operator *op, const argument *a) {
     return node_new(op, x->type, x->shape, 1, &x, 0, NULL);
 }
 OPERATOR_NAMED(inv, "linalg.inv", .signature = "A", .kind = KERNEL, .differentiable = true, .checks_values = true,
-         .accepts = operand_is_contiguous, .build = build_inv, .run = run_inv, .gradient = gradient_inv, .batch = batch_leading,
+         .accepts = operand_is_contiguous, .build = build_inv, .run = run_inv, .gradient = gradient_inv,
+         .batch = batch_leading,
          .samples = "x=randn(2,2) ; linalg.inv(x) ; i,j -> (i == j and x(3-i,3-i) or -x(i,j)) / (x(1,1)*x(2,2) - x(1,2)*x(2,1))\n"
                     "x=randn(2,3,3) ; linalg.inv(x:cosh()):matmul(x:cosh()):matmul(x) ; b,i,j -> x(b,i,j)",
          .doc = "The inverses of matrices A (..., n, n). To solve A X = B, linalg.solve is faster and more accurate.")
 
-/* --- factorisations ------------------------------------------------------------------------------------------------------ */
+/* --- factorisations -------------------------------------------------------------------------------------------------- */
 
 static int compute_cholesky(const matrix_job *j, int64_t i, char *copy, char *work) {
     (void)work;
@@ -128,7 +128,8 @@ static node *build_cholesky(const operator *op, const argument *a) {
     return node_new(op, x->type, x->shape, 1, &x, 0, NULL);
 }
 OPERATOR_NAMED(cholesky, "linalg.cholesky", .signature = "A", .kind = KERNEL, .differentiable = true, .checks_values = true,
-         .accepts = operand_is_contiguous, .build = build_cholesky, .run = run_cholesky, .gradient = gradient_cholesky, .batch = batch_leading,
+         .accepts = operand_is_contiguous, .build = build_cholesky, .run = run_cholesky, .gradient = gradient_cholesky,
+         .batch = batch_leading,
          .samples = "x=randn(2,2) ; linalg.cholesky(x:matmul(x:t())) ; i,j -> i < j and 0 or i == 1 and math.sqrt(x(1,1)^2 + x(1,2)^2) or j == 1 and (x(1,1)*x(2,1) + x(1,2)*x(2,2)) / math.sqrt(x(1,1)^2 + x(1,2)^2) or math.abs(x(1,1)*x(2,2) - x(1,2)*x(2,1)) / math.sqrt(x(1,1)^2 + x(1,2)^2)\n"
                     "x=randn(2,3,3) ; (function(l) return l:matmul(l:transpose()) end)(linalg.cholesky(x:matmul(x:transpose()))) ; b,i,j -> total(3, function(k) return x(b,i,k)*x(b,j,k) end)",
          .doc = "The lower triangular L with L L^T = A, for symmetric positive definite matrices A (..., n, n). A is taken as\n"

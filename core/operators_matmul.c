@@ -83,8 +83,7 @@ static node *gradient_matmul(node *y, node *g, int index) {
 static node *batch_matmul(node *y, node *const *inputs, const bool *mapped, int64_t size) {
     node *x = inputs[0], *w = inputs[1];
     if (mapped[1] || y->shape.rank > 2 || is_transposed(x)) return op_matmul(batch_repeat(x, mapped[0], size), batch_repeat(w, mapped[1], size));
-    shape rows = {2, {size * x->shape.size[1], x->shape.size[2]}};
-    return op_reshape(op_matmul(op_reshape(x, rows), w), batch_shape(size, y->shape));
+    return op_reshape(op_matmul(batch_join(x, true, size), w), batch_shape(size, y->shape));
 }
 
 static node *build_matmul(const operator *op, const argument *a) {

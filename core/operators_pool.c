@@ -1,5 +1,6 @@
 /* Maximum pooling. max_pool2d(x) picks from x what is largest in each window of x; picking from other numbers and
  * putting numbers back there are adjoint to each other, and neither changes when x does a little. */
+#include "batch.h"
 #include "fail.h"
 #include "kernel_pool.h"
 #include "operators.h"
@@ -92,9 +93,19 @@ static node *gradient_max_pool2d_put(node *y, node *g, int index) {
     return index == 1 ? op_max_pool2d_pick(y->inputs[0], g, y->attributes) : NULL;
 }
 
+/* Many values at once are more images. */
+static node *batch_max_pool2d(node *y, node *const *inputs, const bool *mapped, int64_t size) {
+    node *whole[2];
+    shape s = y->shape;
+    for (int i = 0; i < y->input_count; i++) whole[i] = batch_join(inputs[i], mapped[i], size);
+    s.size[0] *= size;
+    node *images = node_new(y->op, y->type, s, y->input_count, whole, WINDOW_ATTRIBUTES, y->attributes);
+    return op_reshape(images, batch_shape(size, y->shape));
+}
+
 OPERATOR(max_pool2d, .signature = "x, kernel:integers, stride:integers?, padding:integers?, dilation:integers?", .kind = KERNEL,
          .differentiable = true, .accepts = operand_is_contiguous, .build = build_max_pool2d, .run = run_max_pool2d,
-         .gradient = gradient_max_pool2d,
+         .gradient = gradient_max_pool2d, .batch = batch_max_pool2d,
          .samples = "x=randn(2,3,4,6) ; x:max_pool2d(2) ; s,c,i,j -> math.max(x(s,c,2*i-1,2*j-1), x(s,c,2*i-1,2*j), x(s,c,2*i,2*j-1), x(s,c,2*i,2*j))\n"
                     "x=randn(1,2,5,7) ; x:max_pool2d(2) ; s,c,i,j -> math.max(x(s,c,2*i-1,2*j-1), x(s,c,2*i-1,2*j), x(s,c,2*i,2*j-1), x(s,c,2*i,2*j))\n"
                     "x=randn(2,1,7,6) ; x:max_pool2d({3,2},{2,1},{1,0},{1,3}) ; s,c,i,j -> largest(x,s,c,{2*i-2,2*i-1,2*i},{j,j+3})\n"
@@ -103,13 +114,13 @@ OPERATOR(max_pool2d, .signature = "x, kernel:integers, stride:integers?, padding
                 "half of the kernel) and dilation = 1 are numbers or {height, width}. The gradient goes to the first of equals.")
 OPERATOR(max_pool2d_pick, .signature = "x, values, kernel:integers, stride:integers?, padding:integers?, dilation:integers?",
          .kind = KERNEL, .differentiable = true, .accepts = operand_is_contiguous, .build = build_max_pool2d_pick,
-         .run = run_max_pool2d_pick, .gradient = gradient_max_pool2d_pick,
+         .run = run_max_pool2d_pick, .gradient = gradient_max_pool2d_pick, .batch = batch_max_pool2d,
          .samples = "v=randn(1,2,4,5) ; arange(1,40):cast(v:dtype()):reshape(1,2,4,5):max_pool2d_pick(v,2) ; s,c,i,j -> v(s,c,2*i,2*j)\n"
                     "v=randn(1,2,4,5) ; (-arange(1,40):cast(v:dtype()):reshape(1,2,4,5)):max_pool2d_pick(v,3,1,1) ; s,c,i,j -> v(s,c,math.max(i-1,1),math.max(j-1,1))",
          .doc = "From each window of x the element of `values` (x's shape) that stands where x is largest; see max_pool2d.")
 OPERATOR(max_pool2d_put, .signature = "x, gradient, kernel:integers, stride:integers?, padding:integers?, dilation:integers?",
          .kind = KERNEL, .differentiable = true, .accepts = operand_is_contiguous, .build = build_max_pool2d_put,
-         .run = run_max_pool2d_put, .gradient = gradient_max_pool2d_put,
+         .run = run_max_pool2d_put, .gradient = gradient_max_pool2d_put, .batch = batch_max_pool2d,
          .samples = "g=randn(1,2,2,2) ; arange(1,40):cast(g:dtype()):reshape(1,2,4,5):max_pool2d_put(g,2) ; s,c,i,j -> i % 2 == 0 and j % 2 == 0 and g(s,c,i//2,j//2) or 0\n"
                     "g=randn(1,1,2,3) ; arange(1,20):cast(g:dtype()):reshape(1,1,4,5):max_pool2d_put(g,3,1) ; s,c,i,j -> i > 2 and j > 2 and g(s,c,i-2,j-2) or 0",
          .doc = "The adjoint of max_pool2d_pick: zeros of x's shape, to which the gradient of each window is added where x is largest.")

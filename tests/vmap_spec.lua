@@ -136,7 +136,9 @@ describe("vmap of", function()
   it("an operator on an empty axis is empty", function()
     for _, f in ipairs { plumb.exp, plumb.sum, plumb.max, plumb.argmax, function(x) return x:matmul(x:t()) end,
       function(x) return x:reshape(6):pad(1, 2, 1) end, function(x) return plumb.concat({ x, x }, 2) end,
-      function(x) return plumb.linalg.qr(x) end, function(x) return x:reshape(1, 1, 2, 3):max_pool2d(2) end } do
+      function(x) return plumb.linalg.qr(x) end, function(x) return x:reshape(1, 1, 2, 3):max_pool2d(2) end,
+      function(x) return x:reshape(1, 1, 2, 3):conv2d(x:reshape(1, 1, 2, 3):slice(4, 1, 2)) end,
+      function(x) return x:reshape(1, 1, 2, 3):conv2d(plumb.ones({ 1, 1, 2, 2 }, float64)) end } do
       local full, empty = vmap(f)(randn { 4, 2, 3 }):shape(), vmap(f)(plumb.zeros({ 0, 2, 3 }, float64)):evaluate():shape()
       full[1] = 0
       assert.same(full, empty)

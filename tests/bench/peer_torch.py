@@ -12,7 +12,8 @@ gives N to PyTorch and M to OpenBLAS. `--threads best`, the default, runs the wo
 after their loop and take the processors from OpenBLAS, which can make 2 slower than 1 where 1+2 is the fastest.
 
 A step is a whole training step in plain PyTorch, float32: take the batch, forward, loss, zero_grad, backward, Adam.
-Nothing reads the loss back. The import workload times `python3 -c "import torch"` from start to exit.
+Nothing reads the loss back. A step of `hessian` is torch.autograd.functional.hessian of the loss (vectorize=True, the
+fastest of its options here) and torch.linalg.eigvalsh of the result, in float64. The import workload times `python3 -c "import torch"` from start to exit.
 """
 
 import argparse
@@ -45,6 +46,7 @@ CONVOLUTIONAL = {   # name: (network, batch)
     "simple64": ("simple", 64), "simple600": ("simple", 600),
     "advanced64": ("advanced", 64), "advanced600": ("advanced", 600),
 }
+CURVATURES = {"hessian": ([1, 10, 10, 1], 256)}   # name: (layer sizes, points)
 IMAGES, PIXELS, CLASSES = 60000, 784, 10   # the shape of MNIST's training set
 
 
@@ -80,6 +82,24 @@ def convolutional_step(torch, network, batch):
     x = torch.randint(256, (IMAGES, 1, 28, 28), dtype=torch.uint8)
     y = torch.randint(CLASSES, (IMAGES,))
     return training_step(torch, nn.Sequential(*layers), nn.CrossEntropyLoss(), x, y, batch)
+
+
+def curvature_step(torch, sizes, points):
+    """The eigenvalues of the Hessian of a tanh network's loss on sin(5 x)."""
+    x = torch.linspace(-1, 1, points, dtype=torch.float64).reshape(-1, 1)
+    y = torch.sin(5 * x)
+    shapes = [shape for n, m in zip(sizes[:-1], sizes[1:]) for shape in ((m, n), (m,))]
+    counts = [torch.Size(shape).numel() for shape in shapes]
+    theta = torch.rand(sum(counts), dtype=torch.float64) - 0.5
+
+    def loss(theta):
+        parts = [part.view(shape) for part, shape in zip(theta.split(counts), shapes)]
+        h = x
+        for layer in range(0, len(parts), 2):
+            h = torch.nn.functional.linear(torch.tanh(h) if layer > 0 else h, parts[layer], parts[layer + 1])
+        return torch.nn.functional.mse_loss(h, y)
+
+    return lambda: torch.linalg.eigvalsh(torch.autograd.functional.hessian(loss, theta, vectorize=True))
 
 
 def training_step(torch, model, criterion, x, y, batch):
@@ -138,6 +158,8 @@ def measure(workload, threads, steps):
         step = curve_step(torch, *CURVES[workload])
     elif workload in CONVOLUTIONAL:
         step = convolutional_step(torch, *CONVOLUTIONAL[workload])
+    elif workload in CURVATURES:
+        step = curvature_step(torch, *CURVATURES[workload])
     else:
         step = classifier_step(torch, *CLASSIFIERS[workload])
     steps_that_fit = steps_for_a_repeat(step)
@@ -191,8 +213,8 @@ def thread_setting(text):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("workload", choices=[*CURVES, *CLASSIFIERS, *CONVOLUTIONAL, "import"], metavar="WORKLOAD",
-                        help=", ".join([*CURVES, *CLASSIFIERS, *CONVOLUTIONAL, "import"]))
+    parser.add_argument("workload", choices=[*CURVES, *CLASSIFIERS, *CONVOLUTIONAL, *CURVATURES, "import"], metavar="WORKLOAD",
+                        help=", ".join([*CURVES, *CLASSIFIERS, *CONVOLUTIONAL, *CURVATURES, "import"]))
     parser.add_argument("--threads", type=thread_setting, default="best", metavar="N",
                         help="threads of PyTorch and OpenBLAS, as 2 or 1+2, or best (the default)")
     parser.add_argument("--steps", type=positive, metavar="N", help="steps per repeat (default: about half a second)")

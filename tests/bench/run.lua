@@ -50,6 +50,17 @@ local function convolutional(build, batch)
     set = { images = plumb.concat(images, 1):evaluate(), y = plumb.randint(1, 10, { 60000 }):evaluate() } }
 end
 
+-- A step is the Hessian of the loss at theta and its eigenvalues, in float64.
+local function curvature(widths, points)
+  local model = network(widths, nn.Tanh):double()
+  local x = plumb.linspace(-1, 1, points, { dtype = "float64" }):reshape(-1, 1)
+  local y = (x * 5):sin():evaluate()
+  local spectrum = plumb.compile(function(theta)
+    return plumb.linalg.eigvalsh(plumb.hessian(function(t) return nn.mse_loss(model:at(t)(x), y) end)(theta))
+  end)
+  return { step = function() spectrum(model.theta) end }
+end
+
 local deep, middle, shallow = { 1, 5, 10, 10, 10, 10, 10, 5, 1 }, { 1, 10, 18, 15, 4, 1 }, { 1, 190, 1 }
 local workloads = {
   { "deep300", function() return function_fit(deep, 300) end, limit = 1 / 5 },
@@ -65,6 +76,7 @@ local workloads = {
   { "simple600", function() return convolutional(simple, 600) end, limit = 1 / 2, memory_limit = 1 / 2 },
   { "advanced64", function() return convolutional(advanced, 64) end, limit = 1 / 2 },
   { "advanced600", function() return convolutional(advanced, 600) end, limit = 1 / 2, memory_limit = 1 / 2 },
+  { "hessian", function() return curvature({ 1, 10, 10, 1 }, 256) end, limit = 1 / 10 },
 }
 
 local function median(list)
@@ -80,9 +92,24 @@ local function train(w, epochs)
     on_step = w.steps and function(run) return run.step < w.steps end }).seconds
 end
 
+-- Seconds per call of a function.
+local function measure_calls(step)
+  local times = {}
+  local function run(count)
+    local started = process.time()
+    for _ = 1, count do step() end
+    return (process.time() - started) / count
+  end
+  run(3)
+  local count = math.max(1, math.floor(SECONDS / run(3) + 0.5))
+  for i = 1, REPEATS do times[i] = run(count) end
+  return median(times)
+end
+
 -- Seconds per step of plumb.fit, as a user calls it: the time of whole runs divided by their steps.
 local function measure(make)
   local w, times = make(), {}
+  if w.step then return measure_calls(w.step) end
   local steps_an_epoch = w.steps or math.ceil(#w.set.y / w.batch)
   local function run(epochs) return train(w, epochs) end
   run(1)
