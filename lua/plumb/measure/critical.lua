@@ -1,0 +1,167 @@
+--- Critical points of a loss: places where its gradient vanishes, minima or saddles.
+local core = require "plumb.core"
+local report = require "plumb.report"
+local transform = require "plumb.transform"
+local linalg = core.linalg
+local optim = require "plumb.optim"
+local objective = require "plumb.measure.objective"
+local hessian = require "plumb.measure.hessian"
+local Krylov = require "plumb.measure.krylov"
+
+local critical = {}
+
+local DENSE = 600     -- parameters up to which the polish uses the whole Hessian
+local SUBSPACE = 100  -- else this many Lanczos vectors, started at the gradient
+local DAMPINGS = 24   -- tried per polish step, powers of ten from 1000 |lambda|max^2 down
+local STALLED = 1e-3  -- a polish step that lowers |g| by less than this share is the last
+
+-- ---- stages 1 and 2: descent ----
+
+-- What a descent follows at theta: (loss, |g|, direction). The direction of |g|^2 / 2 is H g.
+local function descents(self)
+  local gradient = self:value_and_gradient()
+  local product = self:sum(function(f, theta, v) return transform.hvp(f)(theta, v) end)
+  return {
+    minimise = function(theta)
+      local loss, g = gradient(theta)
+      return loss, g:norm(), g
+    end,
+    gradient = function(theta)
+      local loss, g = gradient(theta)
+      return loss, g:norm(), product(theta, g)
+    end,
+  }
+end
+
+-- A step of Adam along a descent; for a single batch the whole of it is one plan.
+local function compile_step(self, descent, optimizer)
+  local function step(theta, m, v, rate, correction)
+    local loss, norm, direction = descent(theta)
+    local new_theta, state = optimizer:update(theta, direction, { m, v }, { rate, correction })
+    return new_theta, state[1], state[2], loss, norm
+  end
+  return #self.batches == 1 and transform.compile(step) or step
+end
+
+-- Runs a descent and returns the point with the smallest `score` ("loss" or "norm") on the way, as a stage's report.
+local function descend(self, name, score, start, steps, lr, tolerance)
+  local best = { name = name, steps = 0, theta = start.theta, loss = start.loss, norm = start.norm }
+  if steps == 0 or start.norm <= tolerance then return best end
+  local optimizer = optim.Adam { lr = lr }
+  local step = compile_step(self, descents(self)[name], optimizer)
+  local theta, m, v = start.theta, table.unpack(optimizer:start(start.theta))
+  for i = 1, steps do
+    optimizer.lr = lr * (1 + math.cos(math.pi * (i - 1) / steps)) / 2
+    local numbers, loss, norm = optimizer:numbers(i), nil, nil
+    local before = theta
+    theta, m, v, loss, norm = step(theta, m, v, numbers[1], numbers[2])
+    local here = { loss = loss:item(), norm = norm:item() }
+    best.steps = i
+    if here.loss - here.loss ~= 0 or here.norm - here.norm ~= 0 then break end -- diverged: the best point stands
+    if here[score] < best[score] or here.norm <= tolerance then
+      best.theta, best.loss, best.norm = before, here.loss, here.norm
+    end
+    if here.norm <= tolerance then break end
+  end
+  return best
+end
+
+-- ---- stage 3: polish ----
+
+-- A function (theta, g) -> eigenvalues (k) and orthonormal eigenvectors (k, P; rows) of the Hessian: all of them, or those that Lanczos finds from g.
+local function eigenpairs(self)
+  if self.size <= DENSE then
+    local dense = hessian.dense(self, nil, hessian.COLUMNS)
+    return function(theta)
+      local values, vectors = linalg.eigh((dense(theta)))
+      return values, vectors:transpose(1, 2)
+    end
+  end
+  local product = self:hessian_product()
+  return function(theta, g)
+    local krylov = Krylov.new(self.who, function(v) return product(v, theta) end, self.size, SUBSPACE, self.dtype)
+    krylov:start(0, 0, g)
+    krylov:multiply()
+    while krylov.count < SUBSPACE and krylov.beta > 0 do
+      krylov:extend()
+      krylov:multiply()
+    end
+    local values, vectors = krylov:ritz()
+    local places = {}
+    for i = 1, krylov.count do places[i] = i end
+    return core.from_nested(values, "float64"), krylov:vectors(vectors, places)
+  end
+end
+
+-- Levenberg-Marquardt on g(theta) = 0: d = -(H^2 + mu)^-1 H g. One decomposition of H serves every mu, so the best one of a wide
+-- range is taken instead of one that is adapted from step to step.
+local function polish_step(gradient, decompose, point, g)
+  local values, vectors = decompose(point.theta, g)
+  local along, largest = vectors:matmul(g), values:abs():max():item()
+  local best, best_g
+  for i = 1, DAMPINGS do
+    local mu = largest ^ 2 * 10.0 ^ (4 - i)
+    local d = (along * values / (values:square() + mu)):matmul(vectors)
+    local theta = (point.theta - d):evaluate()
+    local loss, new_g = gradient(theta)
+    local here = { theta = theta, loss = loss:item(), norm = new_g:norm():item() }
+    if here.loss - here.loss == 0 and here.norm < (best or point).norm then best, best_g = here, new_g end
+  end
+  return best, best_g
+end
+
+local function polish(self, start, steps, tolerance)
+  local best = { name = "polish", steps = 0, theta = start.theta, loss = start.loss, norm = start.norm }
+  local gradient, decompose = self:value_and_gradient(), eigenpairs(self)
+  local _, g = gradient(best.theta)
+  while best.steps < steps and best.norm > tolerance do
+    local point, point_g = polish_step(gradient, decompose, best, g)
+    best.steps = best.steps + 1
+    local stalled = not point or point.norm > (1 - STALLED) * best.norm
+    if point then best.theta, best.loss, best.norm, g = point.theta, point.loss, point.norm, point_g end
+    if stalled then break end
+  end
+  return best
+end
+
+-- ---- all three ----
+
+local defaults = { minimise_steps = 2000, gradient_steps = 2000, polish_steps = 100, lr = 1e-2, gradient_lr = 1e-3,
+  tolerance = 1e-8 }
+
+--- measure.find_critical_point(L, theta, options) or (model, loss, data, options) -> {theta, loss, gradient_norm, converged,
+--- stage, stages, tolerance}: a point near theta where the gradient of the mean loss over the whole data set vanishes. Stages:
+---   "minimise"  Adam on L, minimise_steps = 2000, lr = 1e-2 falling to 0 as a cosine
+---   "gradient"  Adam on |grad L|^2 / 2, whose gradient H g is taken through the graph, gradient_steps = 2000, gradient_lr = 1e-3
+---   "polish"    Levenberg-Marquardt on grad L = 0 with the Hessian's eigenvectors (above 600 parameters: in the space of 100
+---               Lanczos vectors), polish_steps = 100, until it stalls
+--- each from the best point of the one before, ended when |grad L| <= tolerance = 1e-8. converged says whether that was reached,
+--- stage by which stage (nil if by none); stages lists name, steps, loss and gradient_norm of each. A stage with 0 steps is left
+--- out. What is found may be a minimum or a saddle (see measure.minimal_ratio), or, not converged, a point where |grad L| itself
+--- has a minimum that is not 0. theta in float64.
+function critical.find_critical_point(...)
+  local self, options = objective.read("measure.find_critical_point", defaults, ...)
+  hessian.check_float64(self)
+  for _, name in ipairs { "minimise_steps", "gradient_steps", "polish_steps" } do report.integer(self.who, name, options[name], 0) end
+  for _, name in ipairs { "lr", "gradient_lr", "tolerance" } do report.number(self.who, name, options[name], 0) end
+  local loss, g = self:gradient()
+  local point = { theta = self.theta, loss = loss, norm = g:norm():item() }
+  local stages, reached = {}, nil
+  local function follow(name, steps, run)
+    if steps == 0 then return end
+    point = run()
+    stages[#stages + 1] = { name = name, steps = point.steps, loss = point.loss, gradient_norm = point.norm }
+    if not reached and point.norm <= options.tolerance then reached = name end
+  end
+  follow("minimise", options.minimise_steps, function()
+    return descend(self, "minimise", "loss", point, options.minimise_steps, options.lr, options.tolerance)
+  end)
+  follow("gradient", options.gradient_steps, function()
+    return descend(self, "gradient", "norm", point, options.gradient_steps, options.gradient_lr, options.tolerance)
+  end)
+  follow("polish", options.polish_steps, function() return polish(self, point, options.polish_steps, options.tolerance) end)
+  return { theta = point.theta, loss = point.loss, gradient_norm = point.norm, converged = point.norm <= options.tolerance,
+    stage = reached, stages = stages, tolerance = options.tolerance }
+end
+
+return critical
