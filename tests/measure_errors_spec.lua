@@ -8,7 +8,6 @@ local fails_here = support.fails_here
 local float64 = { dtype = "float64" }
 local theta = plumb.ones({ 4 }, float64)
 local function bowl(t) return t:square():sum() end
-local function linear(t) return t:sum() end
 
 -- Every measure function that takes (L, theta, options).
 local of_a_loss = { "gradient_norm", "gradient_loss_ratio", "hvp", "hessian", "lanczos", "trace", "density", "minimal_ratio",

@@ -59,6 +59,52 @@ describe("measure.gradient_norm", function()
   end)
 end)
 
+describe("fit's option record", function()
+  local function train(record, dtype, options)
+    plumb.manual_seed(4)
+    local model = nn.Sequential { nn.Linear(1, 5), nn.Tanh(), nn.Linear(5, 1) }
+    if dtype == "float64" then model:double() end
+    local x = plumb.linspace(-1, 1, 20, { dtype = dtype }):reshape(-1, 1)
+    local settings = { loss = nn.mse_loss, optimizer = plumb.optim.SGD { lr = 0.1 }, epochs = 3, batch = 20, shuffle = false,
+      progress = false, record = record }
+    for name, value in pairs(options or {}) do settings[name] = value end
+    return plumb.fit(model, { x = x, y = x * x }, settings), model, { x = x, y = x * x }
+  end
+
+  it("holds the gradient's norm and the loss before each step, whole and by parameter", function()
+    local thetas = {}
+    local _, model = train(nil, "float64", { on_step = function(run) thetas[run.step] = run.model.theta end })
+    local run, _, set = train({ "loss", gradient = function(step) return step.gradient:norm() end,
+      update = function(step) return (step.new_theta - step.theta):norm() end }, "float64")
+    local layers = train(measure.recorder(model), "float64")
+    local L = measure.loss(model, nn.mse_loss, set)
+    for step = 2, 3 do
+      local norm, loss, by_name = measure.gradient_norm(L, thetas[step - 1])
+      assert.is_true(near(run.recorded.gradient[step], norm, 1e-13) and near(run.recorded.loss[step], loss, 1e-13))
+      assert.is_true(near(run.recorded.update[step], 0.1 * norm, 1e-13))
+      assert.is_true(near(layers.recorded.gradient_norm[step], norm, 1e-13))
+      for name, expected in pairs(by_name) do assert.is_true(near(layers.recorded[name][step], expected, 1e-13), name) end
+    end
+    assert.equal(3, #run.recorded.loss)
+  end)
+
+  it("changes nothing in the training, and records batches of all sizes", function()
+    local plain, recorded = train(nil, "float32", { batch = 7 }), train({ "gradient_norm", "loss" }, "float32", { batch = 7 })
+    assert.same(plain.train_loss, recorded.train_loss)
+    assert.same({ 9, 9 }, { #recorded.recorded.gradient_norm, #recorded.recorded.loss })
+    assert.same({}, plain.recorded)
+  end)
+
+  it("is refused when it names nothing", function()
+    fails_here(function() return (train { "gradient" }) end, "record", "'gradient'")
+    fails_here(function() return (train("gradient_norm")) end, "record", "string")
+    fails_here(function() return (train { mine = 3 }) end, "'mine'")
+    fails_here(function() return (train { mine = function() return 3 end }) end, "'mine'", "one element", "number")
+    fails_here(function() return (train { mine = function(step) return step.gradient end }) end, "'mine'", "(16)")
+    fails_here(function() return (measure.recorder(3)) end, "module")
+  end)
+end)
+
 describe("measure.loss", function()
   it("is the mean over the data set, at a theta of either dtype, with a gradient", function()
     local model, loss, set = network({ 1, 4, 1 }, 17)

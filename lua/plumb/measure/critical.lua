@@ -12,8 +12,6 @@ local critical = {}
 
 local DENSE = 600     -- parameters up to which the polish uses the whole Hessian
 local SUBSPACE = 100  -- else this many Lanczos vectors, started at the gradient
-local DAMPINGS = 24   -- tried per polish step, powers of ten from 1000 |lambda|max^2 down
-local STALLED = 1e-3  -- a polish step that lowers |g| by less than this share is the last
 
 -- ---- stages 1 and 2: descent ----
 
@@ -52,23 +50,24 @@ local function descend(self, name, score, start, steps, lr, tolerance)
   local theta, m, v = start.theta, table.unpack(optimizer:start(start.theta))
   for i = 1, steps do
     optimizer.lr = lr * (1 + math.cos(math.pi * (i - 1) / steps)) / 2
-    local numbers, loss, norm = optimizer:numbers(i), nil, nil
-    local before = theta
-    theta, m, v, loss, norm = step(theta, m, v, numbers[1], numbers[2])
+    local numbers = optimizer:numbers(i)
+    local new_theta, new_m, new_v, loss, norm = step(theta, m, v, numbers[1], numbers[2])
     local here = { loss = loss:item(), norm = norm:item() }
     best.steps = i
     if here.loss - here.loss ~= 0 or here.norm - here.norm ~= 0 then break end -- diverged: the best point stands
     if here[score] < best[score] or here.norm <= tolerance then
-      best.theta, best.loss, best.norm = before, here.loss, here.norm
+      best.theta, best.loss, best.norm = theta, here.loss, here.norm
     end
     if here.norm <= tolerance then break end
+    theta, m, v = new_theta, new_m, new_v
   end
   return best
 end
 
 -- ---- stage 3: polish ----
 
--- A function (theta, g) -> eigenvalues (k) and orthonormal eigenvectors (k, P; rows) of the Hessian: all of them, or those that Lanczos finds from g.
+-- A function (theta, g) -> eigenvalues (k) and orthonormal eigenvectors (k, P; rows) of the Hessian: all of them, or those
+-- that Lanczos finds from g.
 local function eigenpairs(self)
   if self.size <= DENSE then
     local dense = hessian.dense(self, nil, hessian.COLUMNS)
@@ -93,48 +92,61 @@ local function eigenpairs(self)
   end
 end
 
--- Levenberg-Marquardt on g(theta) = 0: d = -(H^2 + mu)^-1 H g. One decomposition of H serves every mu, so the best one of a wide
--- range is taken instead of one that is adapted from step to step.
-local function polish_step(gradient, decompose, point, g)
-  local values, vectors = decompose(point.theta, g)
-  local along, largest = vectors:matmul(g), values:abs():max():item()
-  local best, best_g
-  for i = 1, DAMPINGS do
-    local mu = largest ^ 2 * 10.0 ^ (4 - i)
-    local d = (along * values / (values:square() + mu)):matmul(vectors)
-    local theta = (point.theta - d):evaluate()
-    local loss, new_g = gradient(theta)
-    local here = { theta = theta, loss = loss:item(), norm = new_g:norm():item() }
-    if here.loss - here.loss == 0 and here.norm < (best or point).norm then best, best_g = here, new_g end
+-- Two families of damped steps along the eigenvectors, each with the damping as a share mu of |lambda|max or its square. One
+-- decomposition of H serves every mu, so the best of a wide range is taken instead of one that is adapted from step to step.
+local families = {
+  -- Levenberg-Marquardt on g(theta) = 0: d = -(H^2 + mu)^-1 H g. Taken where it at least halves |g|: elsewhere it creeps into
+  -- places where H g vanishes though g does not (Frye et al. 2021).
+  { score = "norm", share = 0.5, first = 3, last = -20,
+    factors = function(values, largest, mu) return values / (values:square() + largest ^ 2 * mu) end },
+  -- Newton's step on L with |H| for H, which leaves saddles downhill (Dauphin et al. 2014): d = -(|H| + mu)^-1 g.
+  { score = "loss", share = 1, first = 1, last = -14,
+    factors = function(values, largest, mu) return 1 / (values:abs() + largest * mu) end },
+}
+
+local function polish_step(gradient, decompose, point)
+  local values, vectors = decompose(point.theta, point.g)
+  local along, largest = vectors:matmul(point.g), values:abs():max():item()
+  for _, family in ipairs(families) do
+    local best, limit = nil, family.share * point[family.score]
+    for power = family.first, family.last, -1 do
+      local d = (along * family.factors(values, largest, 10.0 ^ power)):matmul(vectors)
+      local theta = (point.theta - d):evaluate()
+      local loss, g = gradient(theta)
+      local here = { theta = theta, g = g, loss = loss:item(), norm = g:norm():item() }
+      local is_finite = here.loss - here.loss == 0 and here.norm - here.norm == 0
+      if is_finite and here[family.score] < limit then best, limit = here, here[family.score] end
+    end
+    if best then return best end
   end
-  return best, best_g
 end
 
 local function polish(self, start, steps, tolerance)
-  local best = { name = "polish", steps = 0, theta = start.theta, loss = start.loss, norm = start.norm }
   local gradient, decompose = self:value_and_gradient(), eigenpairs(self)
-  local _, g = gradient(best.theta)
-  while best.steps < steps and best.norm > tolerance do
-    local point, point_g = polish_step(gradient, decompose, best, g)
-    best.steps = best.steps + 1
-    local stalled = not point or point.norm > (1 - STALLED) * best.norm
-    if point then best.theta, best.loss, best.norm, g = point.theta, point.loss, point.norm, point_g end
-    if stalled then break end
+  local _, g = gradient(start.theta)
+  local point, best = { theta = start.theta, g = g, loss = start.loss, norm = start.norm }, start
+  local taken = 0
+  while taken < steps and point.norm > tolerance do
+    local after = polish_step(gradient, decompose, point)
+    taken = taken + 1
+    if not after then break end -- neither |g| nor L can be lowered any more
+    point = after
+    if point.norm < best.norm then best = point end
   end
-  return best
+  return { name = "polish", steps = taken, theta = best.theta, loss = best.loss, norm = best.norm }
 end
 
 -- ---- all three ----
 
-local defaults = { minimise_steps = 2000, gradient_steps = 2000, polish_steps = 100, lr = 1e-2, gradient_lr = 1e-3,
+local defaults = { minimise_steps = 2000, gradient_steps = 2000, polish_steps = 200, lr = 1e-2, gradient_lr = 1e-3,
   tolerance = 1e-8 }
 
 --- measure.find_critical_point(L, theta, options) or (model, loss, data, options) -> {theta, loss, gradient_norm, converged,
 --- stage, stages, tolerance}: a point near theta where the gradient of the mean loss over the whole data set vanishes. Stages:
 ---   "minimise"  Adam on L, minimise_steps = 2000, lr = 1e-2 falling to 0 as a cosine
 ---   "gradient"  Adam on |grad L|^2 / 2, whose gradient H g is taken through the graph, gradient_steps = 2000, gradient_lr = 1e-3
----   "polish"    Levenberg-Marquardt on grad L = 0 with the Hessian's eigenvectors (above 600 parameters: in the space of 100
----               Lanczos vectors), polish_steps = 100, until it stalls
+---   "polish"    with the Hessian's eigenvectors (above 600 parameters: in the space of 100 Lanczos vectors), polish_steps = 200:
+---               Levenberg-Marquardt on grad L = 0, and a damped Newton step that lowers L where that does not halve |grad L|
 --- each from the best point of the one before, ended when |grad L| <= tolerance = 1e-8. converged says whether that was reached,
 --- stage by which stage (nil if by none); stages lists name, steps, loss and gradient_norm of each. A stage with 0 steps is left
 --- out. What is found may be a minimum or a saddle (see measure.minimal_ratio), or, not converged, a point where |grad L| itself
@@ -142,7 +154,9 @@ local defaults = { minimise_steps = 2000, gradient_steps = 2000, polish_steps = 
 function critical.find_critical_point(...)
   local self, options = objective.read("measure.find_critical_point", defaults, ...)
   hessian.check_float64(self)
-  for _, name in ipairs { "minimise_steps", "gradient_steps", "polish_steps" } do report.integer(self.who, name, options[name], 0) end
+  for _, name in ipairs { "minimise_steps", "gradient_steps", "polish_steps" } do
+    report.integer(self.who, name, options[name], 0)
+  end
   for _, name in ipairs { "lr", "gradient_lr", "tolerance" } do report.number(self.who, name, options[name], 0) end
   local loss, g = self:gradient()
   local point = { theta = self.theta, loss = loss, norm = g:norm():item() }

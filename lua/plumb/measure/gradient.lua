@@ -19,7 +19,8 @@ end
 --- measure.gradient_norm(model, loss, data, {batch = 1000, layer =}) or (L, theta, {layer =}) -> norm, loss, norms by name:
 --- (sum over all parameters of g^2)^(1/2), g the gradient of the mean loss over the whole data set; of one layer's parameters
 --- where one is named. For a model also a table {["0.weight"] = norm, ...} with the names of model:parameters().
---- To log it at every step of a training: plumb.fit(..., {record = {"gradient_norm"}}).
+--- To log it at every step of a training: plumb.fit(..., {record = {"gradient_norm"}}),
+--- with measure.recorder(model) for each parameter.
 function gradient.gradient_norm(...)
   local self, options = objective.read("measure.gradient_norm", { layer = report.none }, ...)
   local first, last = self:range(options.layer)

@@ -9,6 +9,7 @@
 local parts = {
   objective = { "loss" },
   gradient = { "gradient_norm", "gradient_loss_ratio" },
+  recorder = { "recorder" },
   hessian = { "hvp", "hessian" },
   lanczos = { "lanczos" },
   spectrum = { "trace", "density" },

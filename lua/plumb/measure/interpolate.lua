@@ -19,7 +19,9 @@ end
 
 local function check_alphas(who, alphas)
   if core.is_tensor(alphas) then alphas = alphas:flatten():tolist() end
-  if type(alphas) ~= "table" or #alphas == 0 then report.fail("%s: alphas must be a list of numbers such as {0, 0.5, 1}", who) end
+  if type(alphas) ~= "table" or #alphas == 0 then
+    report.fail("%s: alphas must be a list of numbers such as {0, 0.5, 1}", who)
+  end
   for i, alpha in ipairs(alphas) do report.number(who, "alphas[" .. i .. "]", alpha) end
   return alphas
 end

@@ -18,8 +18,8 @@ local EPSILON = 2.0 ^ -52
 function Krylov.new(who, product, size, rows, dtype)
   local memory, bytes = core.memory(), 8.0 * rows * size
   if 2 * bytes > memory.budget - memory.live then -- a restart holds the basis twice
-    report.fail("%s: a basis of %d vectors of %d parameters takes %.0f MB and is held twice, but the memory budget leaves %.0f MB",
-      who, rows, size, bytes / 2 ^ 20, (memory.budget - memory.live) / 2 ^ 20)
+    report.fail("%s: a basis of %d vectors of %d parameters takes %.0f MB and is held twice, but the memory budget leaves "
+      .. "%.0f MB", who, rows, size, bytes / 2 ^ 20, (memory.budget - memory.live) / 2 ^ 20)
   end
   local self = setmetatable({ who = who, size = size, rows = rows, steps = 0 }, Krylov)
   self.product = function(v)

@@ -202,7 +202,10 @@ end
 function Objective:check_finite(what, t)
   local bad = objective.count_not_finite(t)
   if bad == 0 then return t end
-  if t:numel() == 1 then report.fail("%s: %s is not finite but %s", self.who, what, (tostring(t:item()):gsub("^-(nan)", "%1"))) end
+  if t:numel() == 1 then
+    local text = tostring(t:item()):gsub("^-(nan)", "%1") -- nan has a sign in C's text, which means nothing
+    report.fail("%s: %s is not finite but %s", self.who, what, text)
+  end
   report.fail("%s: %d of the %d elements of %s are not finite", self.who, bad, t:numel(), what)
 end
 

@@ -29,9 +29,9 @@ local function mean(list)
   return sum / #list
 end
 
---- measure.sensitivity(model, loss, data, {batch = 1000, theta = model.theta}) -> output, loss, details: means over the samples of
---- the Frobenius norm of d output / d input (Novak et al. 2018) and of the norm of d loss / d input, the loss that of the sample
---- alone. details: output and loss as lists, one number per sample. The samples are taken in evaluation mode, in which each
+--- measure.sensitivity(model, loss, data, {batch = 1000, theta = model.theta}) -> output, loss, details: means over the samples
+--- of the Frobenius norm of d output / d input (Novak et al. 2018) and of the norm of d loss / d input, the loss that of the
+--- sample alone. details: output and loss as lists, one number per sample. The samples are taken in evaluation mode, in which each
 --- output depends on its own input alone; loss(output, y) must be a mean over samples.
 function sensitivity.sensitivity(model, loss, data, options)
   local who = "measure.sensitivity"

@@ -79,7 +79,8 @@ end
 --- measure.density(L, theta, options) or (model, loss, data, options) -> density: how the Hessian's eigenvalues are spread, by
 --- stochastic Lanczos quadrature (Ghorbani, Krishnan, Xiao 2019): `probes` = 10 random vectors v, from each `steps` = 80
 --- products; the density has nodes and weights such that the sum of weight * f(node) estimates trace(f(H)) / P, exactly so for
---- the mean of v^T f(H) v / |v|^2 where f is a polynomial of degree below 2 steps. options: probes, steps, layer, seed = 0, batch.
+--- the mean of v^T f(H) v / |v|^2 where f is a polynomial of degree below 2 steps. options: probes, steps, layer, seed = 0,
+--- batch.
 function spectrum.density(...)
   local self, options = objective.read("measure.density", { probes = 10, steps = 80, seed = 0, layer = report.none },
     ...)
