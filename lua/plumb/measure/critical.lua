@@ -15,20 +15,33 @@ local SUBSPACE = 100  -- else this many Lanczos vectors, started at the gradient
 
 -- ---- stages 1 and 2: descent ----
 
--- What a descent follows at theta: (loss, |g|, direction). The direction of |g|^2 / 2 is H g.
-local function descents(self)
+-- What a descent follows at theta: a function theta -> loss, |g|, direction.
+local descents = {}
+
+function descents.minimise(self)
   local gradient = self:value_and_gradient()
-  local product = self:sum(function(f, theta, v) return transform.hvp(f)(theta, v) end)
-  return {
-    minimise = function(theta)
+  return function(theta)
+    local loss, g = gradient(theta)
+    return loss, g:norm(), g
+  end
+end
+
+-- The gradient of |g|^2 / 2 is H g; with several batches g has to be known before the products with it can be added up.
+function descents.gradient(self)
+  if #self.batches > 1 then
+    local gradient, product = self:value_and_gradient(), self:hessian_product()
+    return function(theta)
       local loss, g = gradient(theta)
-      return loss, g:norm(), g
-    end,
-    gradient = function(theta)
-      local loss, g = gradient(theta)
-      return loss, g:norm(), product(theta, g)
-    end,
-  }
+      return loss, g:norm(), product(g, theta)
+    end
+  end
+  return self:sum(function(f, theta)
+    local half, loss, direction = core.value_and_grad(function(parameters)
+      local loss, g = core.value_and_grad(f, 1, nil, parameters)
+      return g:square():sum() / 2, loss
+    end, 1, nil, theta)
+    return loss, (half * 2):sqrt(), direction
+  end)
 end
 
 -- A step of Adam along a descent; for a single batch the whole of it is one plan.
@@ -46,7 +59,7 @@ local function descend(self, name, score, start, steps, lr, tolerance)
   local best = { name = name, steps = 0, theta = start.theta, loss = start.loss, norm = start.norm }
   if steps == 0 or start.norm <= tolerance then return best end
   local optimizer = optim.Adam { lr = lr }
-  local step = compile_step(self, descents(self)[name], optimizer)
+  local step = compile_step(self, descents[name](self), optimizer)
   local theta, m, v = start.theta, table.unpack(optimizer:start(start.theta))
   for i = 1, steps do
     optimizer.lr = lr * (1 + math.cos(math.pi * (i - 1) / steps)) / 2

@@ -27,8 +27,8 @@ local function check_alphas(who, alphas)
 end
 
 --- measure.interpolate(model, theta_a, theta_b, alphas, evaluate) -> a list of what evaluate(network, theta) returned at
---- theta = theta_a + alpha (theta_b - theta_a) for each alpha, network = the model at theta, a function of the input. At alpha 0 and
---- 1 theta is theta_a and theta_b themselves, so results there equal the models' own to the last bit; alphas beyond 0 .. 1
+--- theta = theta_a + alpha (theta_b - theta_a) for each alpha, network = the model at theta, a function of the input. At alpha
+--- 0 and 1 theta is theta_a and theta_b themselves, so results there equal the models' own to the last bit; alphas beyond 0 .. 1
 --- extrapolate. evaluate may also be what measure.loss makes: then a list of losses. A tensor of one element becomes a number.
 --- The model is not changed; it is evaluated in evaluation mode (with the running statistics that it has).
 function interpolate.interpolate(model, theta_a, theta_b, alphas, evaluate)

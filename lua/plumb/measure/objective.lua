@@ -6,6 +6,7 @@
 local core = require "plumb.core"
 local format = require "plumb.format"
 local report = require "plumb.report"
+local set = require "plumb.data.set"
 local transform = require "plumb.transform"
 local Module = require "plumb.nn.module"
 
@@ -19,22 +20,12 @@ local Loss = { doc = "L = measure.loss(model, loss, data, {batch = 1000}): the m
 Loss.__index = Loss
 Loss.__name = "measure.loss"
 Loss.__tostring = function(self)
-  return ("measure.loss of %s on %d samples in %d batches"):format(self.model.name, #self.data.x, #self.batches)
+  return ("measure.loss of %s on %d samples in %d batches"):format(self.model.name, self.samples, #self.batches)
 end
 
 local function is_callable(f)
   local meta = getmetatable(f)
   return type(f) == "function" or type(meta) == "table" and meta.__call ~= nil
-end
-
-local function check_data(who, data)
-  if type(data) ~= "table" or not core.is_tensor(data.x) or not core.is_tensor(data.y) then
-    report.fail("%s: the data must be a set {x = tensor, y = tensor}, not %s", who, type(data))
-  end
-  if data.x:dim() == 0 or data.y:dim() == 0 or #data.x ~= #data.y or #data.x == 0 then
-    report.fail("%s: x of shape %s and y of shape %s: not as many samples, or none", who, format.shape(data.x),
-      format.shape(data.y))
-  end
 end
 
 local function check_model(who, model)
@@ -45,16 +36,14 @@ end
 local function new_loss(who, model, loss, data, batch)
   check_model(who, model)
   if not is_callable(loss) then report.fail("%s: the loss must be a function such as nn.mse_loss, not %s", who, type(loss)) end
-  check_data(who, data)
+  set.check(who, "the data", data)
   report.integer(who, "batch", batch, 1)
-  local self = setmetatable({ model = model, loss = loss, data = { x = data.x, y = data.y }, batches = {} }, Loss)
-  local n = #data.x
-  for first = 1, n, batch do
-    local last = math.min(first + batch - 1, n)
-    self.batches[#self.batches + 1] = { share = (last - first + 1) / n, data.x:slice(1, first, last),
-      data.y:slice(1, first, last) }
+  local x, y, list = set.inputs(data), data.y, {}
+  for first = 1, #x, batch do
+    local last = math.min(first + batch - 1, #x)
+    list[#list + 1] = { share = (last - first + 1) / #x, x:slice(1, first, last), y:slice(1, first, last) }
   end
-  return self
+  return setmetatable({ model = model, loss = loss, samples = #x, batches = list }, Loss)
 end
 
 --- measure.loss(model, loss, data, {batch = 1000}) -> L: the mean of a loss over a data set {x =, y =} as a function of theta.
@@ -68,15 +57,16 @@ end
 --- objective.is_loss(value): was it made by measure.loss?
 function objective.is_loss(value) return getmetatable(value) == Loss end
 
+-- Real numbers take theta's dtype; integers are labels.
 local function with_dtype(t, dtype)
   local is_real = t:dtype() == "float32" or t:dtype() == "float64"
   return is_real and t:dtype() ~= dtype and t:cast(dtype) or t
 end
 
---- L:at_batch(theta, x, y): the loss of one batch.
+--- L:at_batch(theta, x, y): the loss of one batch; images that are uint8 are numbers in [0, 1] to the model.
 function Loss:at_batch(theta, x, y)
   local dtype = theta:dtype()
-  return self.loss(objective.network(self.model, theta)(with_dtype(x, dtype)), with_dtype(y, dtype))
+  return self.loss(objective.network(self.model, theta)(with_dtype(set.numbers(x, dtype), dtype)), with_dtype(y, dtype))
 end
 
 function Loss:__call(theta)

@@ -1,6 +1,7 @@
 --- How strongly a network's output and its loss answer to the input.
 local core = require "plumb.core"
 local report = require "plumb.report"
+local set = require "plumb.data.set"
 local transform = require "plumb.transform"
 local objective = require "plumb.measure.objective"
 
@@ -31,8 +32,8 @@ end
 
 --- measure.sensitivity(model, loss, data, {batch = 1000, theta = model.theta}) -> output, loss, details: means over the samples
 --- of the Frobenius norm of d output / d input (Novak et al. 2018) and of the norm of d loss / d input, the loss that of the
---- sample alone. details: output and loss as lists, one number per sample. The samples are taken in evaluation mode, in which each
---- output depends on its own input alone; loss(output, y) must be a mean over samples.
+--- sample alone. details: output and loss as lists, one number per sample. The samples are taken in evaluation mode, in which
+--- each output depends on its own input alone; loss(output, y) must be a mean over samples.
 function sensitivity.sensitivity(model, loss, data, options)
   local who = "measure.sensitivity"
   options = report.options(who, options, { batch = 1000, theta = report.none })
@@ -40,13 +41,13 @@ function sensitivity.sensitivity(model, loss, data, options)
   local self = objective.read(who, {}, L, options.theta)
   local dtype, outputs = self.dtype, nil
   local norms = transform.compile(function(theta, x, y)
-    x = x:cast(dtype)
+    x = set.numbers(x, dtype):cast(dtype)
     local _, g = core.value_and_grad(function(input) return L:at_batch(theta, input, y) end, 1, nil, x)
     return jacobian_squares(objective.network(model, theta), x, outputs):sqrt(), row_squares(g):sqrt() * x:size(1)
   end)
   local details = { output = {}, loss = {} }
   for _, batch in ipairs(L.batches) do
-    outputs = outputs or objective.network(model, self.theta)(batch[1]:slice(1, 1, 1):cast(dtype)):numel()
+    outputs = outputs or objective.network(model, self.theta)(set.numbers(batch[1]:slice(1, 1, 1), dtype):cast(dtype)):numel()
     local by_output, by_loss = norms(self.theta, batch[1], batch[2])
     for name, t in pairs { output = by_output, loss = by_loss } do
       local list = self:check_finite("the gradient by the input", t):tolist()
