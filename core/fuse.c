@@ -30,37 +30,52 @@ void fused_choose_loads(fused *f, const operand *operands) {
     f->block = whole / period * period;
 }
 
+/* The axes of an operand with those joined that lie in memory as one, such as the trailing ones of what is repeated along the
+ * first. Returns how many are left, at least one. */
+static int joined_axes(const operand *a, int64_t *size, int64_t *stride) {
+    int rank = 0;
+    for (int axis = 0; axis < a->shape.rank; axis++) {
+        if (a->shape.size[axis] == 1) continue;
+        bool joins = rank > 0 && stride[rank - 1] == a->strides[axis] * a->shape.size[axis];
+        if (!joins) size[rank++] = 1;
+        size[rank - 1] *= a->shape.size[axis];
+        stride[rank - 1] = a->strides[axis];
+    }
+    if (rank == 0) size[rank] = 1, stride[rank++] = 1;
+    return rank;
+}
+
 /* Elements begin .. begin + count - 1, in row-major order, of a strided operand. */
 #define GATHER_ROW(T)                                                                          \
-    for (int64_t i = 0; i < run; i++) ((T *)(void *)out)[i] = ((const T *)(const void *)in)[i * stride]
+    for (int64_t i = 0; i < run; i++) ((T *)(void *)out)[i] = ((const T *)(const void *)in)[i * step]
 
 static void load_general(const operand *a, int64_t begin, int64_t count, char *out) {
-    int64_t index[MAX_RANK], rest = begin, bytes = (int64_t)dtype_bytes(a->type);
-    int inner = a->shape.rank - 1;
+    int64_t size[MAX_RANK], stride[MAX_RANK], index[MAX_RANK], rest = begin, bytes = (int64_t)dtype_bytes(a->type);
+    int inner = joined_axes(a, size, stride) - 1;
     const char *row = a->data;
     for (int axis = inner; axis >= 0; axis--) {
-        index[axis] = rest % a->shape.size[axis];
-        rest /= a->shape.size[axis];
-        row += index[axis] * a->strides[axis] * bytes;
+        index[axis] = rest % size[axis];
+        rest /= size[axis];
+        row += index[axis] * stride[axis] * bytes;
     }
     for (;;) {
-        int64_t run = a->shape.size[inner] - index[inner], stride = a->strides[inner];
+        int64_t run = size[inner] - index[inner], step = stride[inner];
         const char *in = row;
         if (run > count) run = count;
-        if (stride == 1) memcpy(out, in, (size_t)(run * bytes));
+        if (step == 1) memcpy(out, in, (size_t)(run * bytes));
         else if (bytes == 4) GATHER_ROW(uint32_t);
         else GATHER_ROW(uint64_t);
         count -= run;
         if (count == 0) return;
         out += run * bytes;
-        row -= index[inner] * stride * bytes;
+        row -= index[inner] * step * bytes;
         index[inner] = 0;
         int axis = inner - 1;
-        while (++index[axis] == a->shape.size[axis]) {
-            row -= (a->shape.size[axis] - 1) * a->strides[axis] * bytes;
+        while (++index[axis] == size[axis]) {
+            row -= (size[axis] - 1) * stride[axis] * bytes;
             index[axis--] = 0;
         }
-        row += a->strides[axis] * bytes;
+        row += stride[axis] * bytes;
     }
 }
 

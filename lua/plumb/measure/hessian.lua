@@ -6,7 +6,7 @@ local objective = require "plumb.measure.objective"
 
 local hessian = {}
 
-local COLUMNS = 64 -- of the Hessian at a time: enough to fill the processor, few enough to fit into its caches
+local COLUMNS = 32 -- of the Hessian at a time: enough to fill the processor, few enough to fit into its caches
 
 --- measure.hvp(model, loss, data, {layer =}) or (L, theta, {layer =}) -> f, n: f(v) is the Hessian of the mean loss over the
 --- whole data set times v (n), n the number of parameters (of the layer). Compiled once: the way to multiply often at one theta.
@@ -68,7 +68,7 @@ function hessian.dense(self, layer, columns)
   end
 end
 
---- measure.hessian(L, theta, {layer =, columns = 64}) or (model, loss, data, {batch = 1000, layer =, columns =}) -> H, asymmetry.
+--- measure.hessian(L, theta, {layer =, columns = 32}) or (model, loss, data, {batch = 1000, layer =, columns =}) -> H, asymmetry.
 --- The Hessian (P, P) of the mean loss over the whole data set at theta, in float64, symmetrised as (H + H^T) / 2; `asymmetry`
 --- is max |H - H^T| / max |H| before that, a measure of the rounding error. layer: the diagonal block of one layer. `columns`
 --- are computed at once. Eigenvalues: plumb.linalg.eigh(H). A matrix beyond the memory budget is an error that names its size.
