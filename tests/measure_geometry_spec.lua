@@ -203,6 +203,27 @@ describe("measure.find_critical_point", function()
   end)
 end)
 
+describe("measure.correlation and measure.median", function()
+  it("agree with their definitions", function()
+    local x, y = { 1, 2, 3, 4, 5 }, { 2, 1, 4, 3, 7 }
+    assert.is_true(near(measure.correlation(x, y), 12 / math.sqrt(10 * 21.2), 1e-14))
+    assert.is_true(near(measure.correlation(x, y, { rank = true }), 1 - 6 * 4 / (5 * 24), 1e-14)) -- differences of ranks: 4 ones
+    assert.is_true(near(measure.correlation(plumb.tensor(x), plumb.tensor { -1, -2, -3, -4, -5 }), -1, 1e-14))
+    assert.equal(1, measure.correlation({ 1, 2, 3, 4 }, { 0, 1, 10, 1000 }, { rank = true }))
+    assert.is_true(near(measure.correlation({ 1, 1, 2, 3 }, { 5, 5, 6, 9 }, { rank = true }), 1, 1e-14)) -- ties
+    assert.is_nil(measure.correlation({ 1, 2 }, { 3, 3 }))
+    assert.same({ 2, 2.5, 7 }, { measure.median { 3, 1, 2 }, measure.median { 4, 1, 2, 3 }, measure.median(plumb.tensor { 7 }) })
+  end)
+
+  it("say what is wrong with their lists", function()
+    support.fails_here(function() return (measure.correlation({ 1, 2 }, { 1 })) end, "one length", "2 and 1")
+    support.fails_here(function() return (measure.correlation({ 1, 0 / 0 }, { 1, 2 })) end, "x[2]")
+    support.fails_here(function() return (measure.correlation({ 1, 2 }, { 1, 1 / 0 })) end, "y[2]", "not finite")
+    support.fails_here(function() return (measure.correlation(3, { 1 })) end, "x must be a list")
+    support.fails_here(function() return (measure.median {}) end, "no values")
+  end)
+end)
+
 describe("measuring", function()
   -- Dropout and batch normalisation, trained a little so that the running statistics mean something.
   local function normalised()

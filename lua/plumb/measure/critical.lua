@@ -108,12 +108,12 @@ end
 -- Two families of damped steps along the eigenvectors, each with the damping as a share mu of |lambda|max or its square. One
 -- decomposition of H serves every mu, so the best of a wide range is taken instead of one that is adapted from step to step.
 local families = {
-  -- Levenberg-Marquardt on g(theta) = 0: d = -(H^2 + mu)^-1 H g. Taken where it at least halves |g|: elsewhere it creeps into
+  -- Levenberg-Marquardt on g(theta) = 0: d = -(H^2 + mu)^-1 H g. Taken where |g| falls tenfold: elsewhere it creeps into
   -- places where H g vanishes though g does not (Frye et al. 2021).
-  { score = "norm", share = 0.5, first = 3, last = -20,
+  { score = "norm", share = 0.1, first = 0, last = -16,
     factors = function(values, largest, mu) return values / (values:square() + largest ^ 2 * mu) end },
   -- Newton's step on L with |H| for H, which leaves saddles downhill (Dauphin et al. 2014): d = -(|H| + mu)^-1 g.
-  { score = "loss", share = 1, first = 1, last = -14,
+  { score = "loss", share = 1, first = 0, last = -12,
     factors = function(values, largest, mu) return 1 / (values:abs() + largest * mu) end },
 }
 

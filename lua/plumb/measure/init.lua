@@ -19,6 +19,7 @@ local parts = {
   interpolate = { "interpolate" },
   sharpness = { "sharpness", "sampled_sharpness" },
   sensitivity = { "sensitivity" },
+  statistics = { "correlation", "median" },
 }
 
 local measure = {}
