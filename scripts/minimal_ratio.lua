@@ -38,7 +38,7 @@ local points = { -- in turn, each from where the one before was found
   { name = "critical", search = { minimise_steps = 0, gradient_steps = 0, polish_steps = settings.polish } },
 }
 
--- One network: what is measured at each of the points, as rows of metrics.csv.
+-- One network: what is measured at each of the points.
 local function trial(target, seed)
   local model, rows = network(seed), {}
   local L, theta = measure.loss(model, nn.mse_loss, points_of(target, 1e-4, 1)), model.theta
@@ -48,15 +48,15 @@ local function trial(target, seed)
     rows[i] = { target = target, network = seed, point = point.name, loss = found.loss, gradient = found.gradient_norm,
       converged = found.converged and 1 or 0, ratio = measure.minimal_ratio(L, theta).ratio,
       sampled = measure.sampled_minimal_ratio(L, theta, { scale = settings.scale, seed = seed }) }
+    run:record(rows[i])
   end
   return rows
 end
 
--- The rows of all networks' points number i go to metrics.csv, and come back as lists by name.
+-- What was measured at all networks' points number i, as lists by name.
 local function columns_of(results, i)
   local columns = {}
   for k, rows in ipairs(results) do
-    run:record(rows[i])
     for name, value in pairs(rows[i]) do
       columns[name] = columns[name] or {}
       columns[name][k] = value
@@ -72,7 +72,7 @@ for i = 1, settings.networks do seeds[i] = run.seed + i - 1 end
 
 for _, target in ipairs { "sinc", "sign" } do
   local function summary(name, value, meaning) run:summary(target .. "_" .. name, value, target .. ": " .. meaning) end
-  local results = plumb.experiment.map(seeds, function(seed) return trial(target, seed) end, { label = target })
+  local results = run:map(seeds, function(seed) return trial(target, seed) end, { label = target })
   local columns = { near = columns_of(results, 1), critical = columns_of(results, 2) }
   summary("converged", plumb.tensor(columns.critical.converged):sum(), "networks whose gradient norm reached 1e-8")
   for _, name in ipairs { "ratio", "sampled" } do
@@ -80,9 +80,10 @@ for _, target in ipairs { "sinc", "sign" } do
     for i, point in ipairs(points) do
       local at = columns[point.name]
       if name == "ratio" then summary(point.name .. "_gradient", measure.median(at.gradient), "median gradient norm there") end
-      local r = rank_correlation(at[name], at.loss) or "none"
-      summary(point.name .. "_" .. name, r, "rank correlation of the " .. labels[name] .. " with the loss")
-      clouds[i] = { x = at.loss, y = at[name], name = ("%s points, rank correlation %.5s"):format(point.name, r) }
+      local r = rank_correlation(at[name], at.loss)
+      summary(point.name .. "_" .. name, r or "none", "rank correlation of the " .. labels[name] .. " with the loss")
+      clouds[i] = { x = at.loss, y = at[name], name = ("%s points, rank correlation %s"):format(point.name,
+        r and ("%.2f"):format(r) or "none") }
     end
     run:figure(target .. "_" .. name, plot.scatter(clouds, { title = ("%d networks on %s"):format(#seeds, target), logx = true,
       xlabel = "loss (mean squared error)", ylabel = labels[name] }))

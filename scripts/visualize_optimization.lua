@@ -47,6 +47,7 @@ local function train(task, seed)
     local at, loss, accuracy = #path.thetas + 1, evaluate(test or set)
     path.thetas[at], path.results[at] = model.theta, accuracy and 100 * accuracy or loss
     path.sizes[at] = 0.5 + epoch / task.epochs
+    run:record { task = task.name, seed = seed, epoch = epoch, result = path.results[at] }
   end
   record(0)
   local every = math.max(1, task.epochs // settings.records)
@@ -59,14 +60,13 @@ local seeds = {}
 for i = 1, settings.runs do seeds[i] = run.seed + i - 1 end
 for _, task in ipairs(tasks) do
   local function summary(name, value, meaning) run:summary(task.name .. "_" .. name, value, task.name .. ": " .. meaning) end
-  local paths = plumb.experiment.map(seeds, function(seed) return train(task, seed) end, { label = task.name })
+  local paths = run:map(seeds, function(seed) return train(task, seed) end, { label = task.name })
   local thetas, travel, apart, mean = {}, 0, math.huge, 0
   for i, path in ipairs(paths) do
     local last = #path.thetas
     table.move(path.thetas, 1, last, #thetas + 1, thetas)
     travel, mean = math.max(travel, (path.thetas[last] - path.thetas[1]):norm():item()), mean + path.results[last] / #paths
     for j = 1, i - 1 do apart = math.min(apart, (path.thetas[last] - paths[j].thetas[last]):norm():item()) end
-    run:record { task = task.name, run = i, result = path.results[last] }
   end
   for _, part in ipairs { "layer", "whole" } do
     local title = part == "layer" and "weights of the middle layer" or "all parameters"

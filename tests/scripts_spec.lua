@@ -395,9 +395,12 @@ describe("scripts/visualize_optimization.lua", function()
       "200", "--function-epochs", "4", "--records", "2", "--out", out })
     assert_config(out, { runs = 3, image_epochs = 2, samples = 200, function_epochs = 4, records = 2, dataset = dataset })
     local _, rows = read_csv(out .. "/metrics.csv")
-    assert.equal(2 * 3, #rows)
+    assert.equal(2 * 3 * 3, #rows)
     local names, results = {}, { images = 0, ["function"] = 0 }
-    for _, row in ipairs(rows) do results[row.task] = results[row.task] + row.result / 3 end
+    for _, row in ipairs(rows) do
+      local is_last = row.epoch == (row.task == "images" and 2 or 4)
+      results[row.task] = results[row.task] + (is_last and row.result / 3 or 0)
+    end
     for task in pairs(results) do
       for _, name in ipairs { "layer_variance", "whole_variance", "result", "travel", "apart", "verdict" } do
         names[#names + 1] = task .. "_" .. name
