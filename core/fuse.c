@@ -45,37 +45,54 @@ static int joined_axes(const operand *a, int64_t *size, int64_t *stride) {
     return rank;
 }
 
-/* Elements begin .. begin + count - 1, in row-major order, of a strided operand. */
-#define GATHER_ROW(T)                                                                          \
-    for (int64_t i = 0; i < run; i++) ((T *)(void *)out)[i] = ((const T *)(const void *)in)[i * step]
+/* Doubles what stands at out, `filled` bytes, until there are `bytes` of it. */
+static void repeat(char *out, int64_t filled, int64_t bytes) {
+    for (; filled < bytes; filled *= 2) memcpy(out + filled, out, (size_t)(filled * 2 <= bytes ? filled : bytes - filled));
+}
 
-static void load_general(const operand *a, int64_t begin, int64_t count, char *out) {
-    int64_t size[MAX_RANK], stride[MAX_RANK], index[MAX_RANK], rest = begin, bytes = (int64_t)dtype_bytes(a->type);
-    int inner = joined_axes(a, size, stride) - 1;
-    const char *row = a->data;
-    for (int axis = inner; axis >= 0; axis--) {
-        index[axis] = rest % size[axis];
-        rest /= size[axis];
-        row += index[axis] * stride[axis] * bytes;
+/* rows x width elements, row_step and step elements apart, one behind the other. */
+#define LOAD_ROWS(T)                                                                           \
+    static void load_rows_##T(T *out, const T *in, int64_t rows, int64_t row_step, int64_t width, int64_t step) { \
+        for (; rows > 0; rows--, in += row_step, out += width) {                               \
+            T first = *in;                                                                     \
+            if (step == 0)                                                                     \
+                for (int64_t i = 0; i < width; i++) out[i] = first;                            \
+            else if (step == 1)                                                                \
+                for (int64_t i = 0; i < width; i++) out[i] = in[i];                            \
+            else                                                                               \
+                for (int64_t i = 0; i < width; i++) out[i] = in[i * step];                     \
+        }                                                                                      \
     }
-    for (;;) {
-        int64_t run = size[inner] - index[inner], step = stride[inner];
-        const char *in = row;
-        if (run > count) run = count;
-        if (step == 1) memcpy(out, in, (size_t)(run * bytes));
-        else if (bytes == 4) GATHER_ROW(uint32_t);
-        else GATHER_ROW(uint64_t);
-        count -= run;
-        if (count == 0) return;
-        out += run * bytes;
-        row -= index[inner] * step * bytes;
-        index[inner] = 0;
-        int axis = inner - 1;
-        while (++index[axis] == size[axis]) {
-            row -= (size[axis] - 1) * stride[axis] * bytes;
-            index[axis--] = 0;
+LOAD_ROWS(uint32_t)
+LOAD_ROWS(uint64_t)
+
+static void load_rows(int64_t bytes, void *out, const void *in, int64_t rows, int64_t row_step, int64_t width, int64_t step) {
+    int64_t given = row_step == 0 ? 1 : rows; /* the others are the same again */
+    if (bytes == 4) load_rows_uint32_t(out, in, given, row_step, width, step);
+    else load_rows_uint64_t(out, in, given, row_step, width, step);
+    repeat(out, given * width * bytes, rows * width * bytes);
+}
+
+/* Elements begin .. begin + count - 1, in row-major order, of a strided operand: as many whole rows at a time as there are. */
+static void load_general(const operand *a, int64_t begin, int64_t count, char *out) {
+    int64_t size[MAX_RANK], stride[MAX_RANK], bytes = (int64_t)dtype_bytes(a->type);
+    int rank = joined_axes(a, size, stride);
+    int64_t length = size[rank - 1], step = stride[rank - 1];
+    int64_t rows = rank > 1 ? size[rank - 2] : 1, row_step = rank > 1 ? stride[rank - 2] : 0;
+    while (count > 0) {
+        int64_t column = begin % length, row = begin / length % rows, rest = begin / length / rows;
+        int64_t offset = column * step + row * row_step, width = length - column, height = rows - row;
+        for (int axis = rank - 3; axis >= 0; axis--) {
+            offset += rest % size[axis] * stride[axis];
+            rest /= size[axis];
         }
-        row += stride[axis] * bytes;
+        if (width > count) width = count;
+        if (width < length) height = 1;
+        else if (height > count / length) height = count / length;
+        load_rows(bytes, out, a->data + offset * bytes, height, row_step, width, step);
+        begin += width * height;
+        count -= width * height;
+        out += width * height * bytes;
     }
 }
 
@@ -84,8 +101,7 @@ static void load_once(const operand *a, int64_t count, char *out) {
     int64_t bytes = (int64_t)dtype_bytes(a->type), period = period_of(a);
     if (period > count) period = count;
     memcpy(out, a->data, (size_t)(period * bytes));
-    for (int64_t filled = period; filled < count; filled *= 2) /* doubling what is there */
-        memcpy(out + filled * bytes, out, (size_t)((filled * 2 <= count ? filled : count - filled) * bytes));
+    repeat(out, period * bytes, count * bytes);
 }
 
 typedef struct {

@@ -62,9 +62,8 @@ local function descend(self, name, score, start, steps, lr, tolerance)
   local step = compile_step(self, descents[name](self), optimizer)
   local theta, m, v = start.theta, table.unpack(optimizer:start(start.theta))
   for i = 1, steps do
-    optimizer.lr = lr * (1 + math.cos(math.pi * (i - 1) / steps)) / 2
-    local numbers = optimizer:numbers(i)
-    local new_theta, new_m, new_v, loss, norm = step(theta, m, v, numbers[1], numbers[2])
+    local numbers, share = optimizer:numbers(i), (1 + math.cos(math.pi * (i - 1) / steps)) / 2
+    local new_theta, new_m, new_v, loss, norm = step(theta, m, v, numbers[1] * share, numbers[2]) -- the first is Adam's rate
     local here = { loss = loss:item(), norm = norm:item() }
     best.steps = i
     if here.loss - here.loss ~= 0 or here.norm - here.norm ~= 0 then break end -- diverged: the best point stands

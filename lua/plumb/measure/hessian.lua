@@ -56,10 +56,14 @@ function hessian.dense(self, layer, columns)
     local product = transform.hvp(f)
     return transform.vmap(function(row) return product(theta, row):slice(1, first, last) end)(v)
   end)
+  local width = math.ceil(size / math.ceil(size / columns)) -- of blocks, as even as they can be
   return function(theta)
-    local rows = {}
-    for from = first, last, columns do
-      rows[#rows + 1] = multiply(theta, unit_rows(from, math.min(from + columns - 1, last), self.size))
+    local rows, done = {}, 0
+    while done < size do -- the last block reaches back, so that one compiled function serves all
+      local from = math.min(done, size - width)
+      local block = multiply(theta, unit_rows(first + from, first + from + width - 1, self.size))
+      rows[#rows + 1] = block:slice(1, done - from + 1, width)
+      done = from + width
     end
     local h = self:check_finite("the Hessian", core.concat(rows, 1):evaluate())
     local transposed, largest = h:transpose(1, 2), h:abs():max():item()
