@@ -88,9 +88,10 @@ local function eigenpairs(self)
       return values, vectors:transpose(1, 2)
     end
   end
-  local product = self:hessian_product()
+  local product, at = self:hessian_product(), nil
+  local krylov = Krylov.new(self.who, function(v) return product(v, at) end, self.size, SUBSPACE, self.dtype)
   return function(theta, g)
-    local krylov = Krylov.new(self.who, function(v) return product(v, theta) end, self.size, SUBSPACE, self.dtype)
+    at = theta
     krylov:start(0, 0, g)
     krylov:multiply()
     while krylov.count < SUBSPACE and krylov.beta > 0 do
@@ -158,7 +159,7 @@ local defaults = { minimise_steps = 2000, gradient_steps = 2000, polish_steps = 
 ---   "minimise"  Adam on L, minimise_steps = 2000, lr = 1e-2 falling to 0 as a cosine
 ---   "gradient"  Adam on |grad L|^2 / 2, whose gradient H g is taken through the graph, gradient_steps = 2000, gradient_lr = 1e-3
 ---   "polish"    with the Hessian's eigenvectors (above 600 parameters: in the space of 100 Lanczos vectors), polish_steps = 200:
----               Levenberg-Marquardt on grad L = 0, and a damped Newton step that lowers L where that does not halve |grad L|
+---               Levenberg-Marquardt on grad L = 0, and a damped Newton step on L where that does not lower |grad L| tenfold
 --- each from the best point of the one before, ended when |grad L| <= tolerance = 1e-8. converged says whether that was reached,
 --- stage by which stage (nil if by none); stages lists name, steps, loss and gradient_norm of each. A stage with 0 steps is left
 --- out. What is found may be a minimum or a saddle (see measure.minimal_ratio), or, not converged, a point where |grad L| itself
