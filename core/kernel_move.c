@@ -51,15 +51,18 @@ void kernel_copy_strided(dtype type, shape s, strided out, strided in) {
     for (int axis = 0; axis < s.rank; axis++)
         if (s.size[axis] == 0) return;
     s = merge_axes(s, &out, &in);
-    int rows = s.rank - 1; /* the axes outside the innermost one */
-    if (s.rank == 0) s.size[0] = 1, out.strides[0] = in.strides[0] = 1, rows = 0;
-    if (s.rank == 2 && out.strides[1] == 1 && in.strides[0] == 1) {
-        copy_transposed((size_t)bytes, s.size[0], s.size[1], out.data, out.strides[0], in.data, in.strides[1]);
-        return;
-    }
+    if (s.rank == 0) s.rank = 1, s.size[0] = 1, out.strides[0] = in.strides[0] = 1;
+    int last = s.rank - 1;
+    bool transposes = s.rank >= 2 && out.strides[last] == 1 && in.strides[last - 1] == 1;
+    int outer = transposes ? s.rank - 2 : s.rank - 1; /* the axes around the rows, or around the matrices */
     for (;;) {
-        copy_row((size_t)bytes, s.size[rows], out.data, out.strides[rows], in.data, in.strides[rows]);
-        int axis = rows - 1;
+        if (transposes) {
+            copy_transposed((size_t)bytes, s.size[last - 1], s.size[last], out.data, out.strides[last - 1], in.data,
+                            in.strides[last]);
+        } else {
+            copy_row((size_t)bytes, s.size[last], out.data, out.strides[last], in.data, in.strides[last]);
+        }
+        int axis = outer - 1;
         while (axis >= 0) {
             out.data += out.strides[axis] * bytes;
             in.data += in.strides[axis] * bytes;

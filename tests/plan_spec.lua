@@ -461,6 +461,28 @@ describe("fused passes", function()
     end
   end)
 
+  it("repeat matrices and rows along any axis of a stack", function()
+    for _, sizes in ipairs { { 3, 7, 5 }, { 6, 40, 10 }, { 2, 1, 700 }, { 5, 90, 1 } } do
+      local n, rows, columns = table.unpack(sizes)
+      local whole, a = plumb.randn({ n, rows, columns }, float64), nil
+      a = support.accessor(whole)
+      for _, shape in ipairs { { rows, columns }, { n, 1, columns }, { n, rows, 1 }, { 1, rows, 1 }, { n, 1, 1 } } do
+        local part, expected = plumb.randn(shape, float64), {}
+        local b = support.accessor(part:reshape(#shape == 2 and { 1, rows, columns } or shape))
+        local full = part:reshape(#shape == 2 and { 1, rows, columns } or shape):shape()
+        support.each_index(sizes, function(i, j, k)
+          expected[#expected + 1] = (a(i, j, k) + b(full[1] > 1 and i or 1, full[2] > 1 and j or 1, full[3] > 1 and k or 1)) * 2
+        end)
+        support.same_numbers(support.flat((whole + part) * 2), expected, 1e-13, table.concat(shape, ", "))
+      end
+      support.same_numbers(support.flat(whole:transpose(2, 3):reshape(n * columns, rows)), (function()
+        local expected = {}
+        support.each_index({ n, columns, rows }, function(i, j, k) expected[#expected + 1] = a(i, k, j) end)
+        return expected
+      end)(), 0, "transposed")
+    end
+  end)
+
   it("are split where they have many steps and many inputs", function()
     local inputs, expected, sum = {}, 0, plumb.zeros({ 700 }, float64)
     for k = 1, 150 do

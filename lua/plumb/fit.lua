@@ -7,6 +7,7 @@ local set = require "plumb.data.set"
 local nn = require "plumb.nn"
 local optim = require "plumb.optim"
 local progress = require "plumb.progress"
+local recorder = require "plumb.measure.recorder"
 local transform = require "plumb.transform"
 
 local EVALUATION_BATCH = 500 -- images of a batch take much memory between their layers
@@ -28,7 +29,8 @@ end
 local function all_finite(t) return (t * 0):sum():item() == 0 end
 
 local defaults = { loss = report.none, optimizer = report.none, epochs = 1, validate = report.none, on_step = report.none,
-  on_epoch = report.none, progress = true, schedule = report.none, clip_norm = report.none, clip_value = report.none }
+  on_epoch = report.none, progress = true, schedule = report.none, clip_norm = report.none, clip_value = report.none,
+  record = report.none }
 for name, value in pairs(batches.defaults) do defaults[name] = value end
 
 -- Something that can be called; nn.MSELoss without its () can be too, but is a mistake.
@@ -113,7 +115,7 @@ end
 
 -- Everything of one step: the batch, loss, gradient and update, from the arguments that train_epoch lists. A step whose loss
 -- is not finite changes nothing.
-local function compile_step(model, options, with_accuracy, state_count, source)
+local function compile_step(model, options, with_accuracy, state_count, source, recorders)
   local loss_of, optimizer = options.loss, options.optimizer
   local has_buffers, draws = model.buffer_size > 0, model:draws()
   return transform.compile(function(theta, ...)
@@ -140,7 +142,8 @@ local function compile_step(model, options, with_accuracy, state_count, source)
     for i, tensor in ipairs(new_state) do results[i + 1] = core.where(finite, tensor, state[i]) end
     if has_buffers then results[#results + 1] = core.where(finite, new_buffers, buffers) end
     results[#results + 1], results[#results + 2] = loss, accuracy
-    return table.unpack(results)
+    local recorded = recorder.tensors(recorders, { loss = loss, gradient = gradient, theta = theta, new_theta = new_theta })
+    return table.unpack(table.move(recorded, 1, #recorded, #results + 1, results))
   end)
 end
 
@@ -195,7 +198,7 @@ local function refresh(run, loop)
     report.fail("fit: a hook gave the model other parameters (by double, float, or by making it part of another model)")
   end
   if not loop.step or loop.version ~= optimizer.version then
-    loop.step = compile_step(run.model, loop.options, loop.with_accuracy, #loop.state, loop.source)
+    loop.step = compile_step(run.model, loop.options, loop.with_accuracy, #loop.state, loop.source, loop.recorders)
     loop.version = optimizer.version
   end
 end
@@ -221,13 +224,14 @@ local function train_epoch(run, loop)
     loop.schedule:at("step", run.step + 1)
     refresh(run, loop)
     run.step = run.step + 1
-    local loss, accuracy = loop.step(table.unpack(step_arguments(run, loop, x, y, index)))
-    loss = loss:item()
+    local results = { loop.step(table.unpack(step_arguments(run, loop, x, y, index))) }
+    local loss = results[1]:item()
     if loss ~= loss or loss == math.huge or loss == -math.huge then
       fail_at_loss(run, loop, loss, source.inputs(x, y, index))
     end
-    loss_sum, accuracy_sum = loss_sum + n * loss, accuracy_sum + n * accuracy:item()
+    loss_sum, accuracy_sum = loss_sum + n * loss, accuracy_sum + n * results[2]:item()
     run.loss = loss
+    recorder.keep(loop.recorders, run.recorded, results, 3)
     if options.on_step and options.on_step(run, loss) == false then run.stopped = "by on_step" break end
     loop.bar:update(run.step, loop.note)
   end
@@ -248,7 +252,7 @@ end
 
 local function new_run(model, options)
   return setmetatable({ model = model, optimizer = options.optimizer, epoch = 0, step = 0, seconds = 0,
-    train_loss = {}, test_loss = {}, train_accuracy = {}, test_accuracy = {} }, Run)
+    train_loss = {}, test_loss = {}, train_accuracy = {}, test_accuracy = {}, recorded = {} }, Run)
 end
 
 -- Puts the model into training mode until the result is closed, by an error too.
@@ -272,6 +276,9 @@ end
 --- then those before it, or, where an infinite gradient had spoiled them, the last ones known to be finite. While it trains the
 --- model is in training mode, afterwards in the mode it had; `validate` is measured in evaluation mode. Dropout draws by seed
 --- and step; with a loader, by its seed unless one is given.
+--- record = {"gradient_norm", "loss", name = function(step) ... end}: numbers of every step, in run.recorded.gradient_norm, ...:
+--- the norm of the batch's gradient (before it is clipped), its loss, and what functions make of step = {loss, gradient, theta,
+--- new_theta}, a tensor of one element. They are part of the compiled step. measure.recorder(model): the norms of all layers.
 local function fit(model, train, given)
   local options = check_options(model, train, given)
   local with_accuracy = classifies(options, train)
@@ -293,7 +300,7 @@ local function fit(model, train, given)
   local loop = { options = options, source = source, theta = model:variable(), state = state, bar = bar,
     buffers = model.buffer_size > 0 and model:buffer_variable() or nil, draws = model:draws(),
     safe_theta = model.theta, safe_buffers = model.buffer_size > 0 and model.buffers or nil, safe_step = 0,
-    with_accuracy = with_accuracy, schedule = follower,
+    with_accuracy = with_accuracy, schedule = follower, recorders = recorder.read(options.record),
     evaluate = make_evaluation(model, options.loss, with_accuracy),
     validate = batches.validation(options.validate, source, EVALUATION_BATCH),
     note = function() return ("epoch %d, loss %.4g"):format(math.min(run.epoch + 1, options.epochs), run.loss) end }

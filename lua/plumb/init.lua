@@ -25,7 +25,7 @@ end
 
 -- What takes longer to load, or needs more than the core, is loaded when it is first used.
 local on_demand = { nn = "plumb.nn", optim = "plumb.optim", fit = "plumb.fit", data = "plumb.data", plot = "plumb.plot",
-  files = "plumb.files", experiment = "plumb.experiment", progress = "plumb.progress" }
+  files = "plumb.files", experiment = "plumb.experiment", measure = "plumb.measure", progress = "plumb.progress" }
 
 return setmetatable(plumb, {
   __index = function(_, name)

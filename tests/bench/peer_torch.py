@@ -12,8 +12,7 @@ gives N to PyTorch and M to OpenBLAS. `--threads best`, the default, runs the wo
 after their loop and take the processors from OpenBLAS, which can make 2 slower than 1 where 1+2 is the fastest.
 
 A step is a whole training step in plain PyTorch, float32: take the batch, forward, loss, zero_grad, backward, Adam.
-Nothing reads the loss back. A step of `hessian` is torch.autograd.functional.hessian of the loss (vectorize=True, the
-fastest of its options here) and torch.linalg.eigvalsh of the result, in float64. The import workload times `python3 -c "import torch"` from start to exit.
+Nothing reads the loss back. The import workload times `python3 -c "import torch"` from start to exit.
 """
 
 import argparse
@@ -46,7 +45,8 @@ CONVOLUTIONAL = {   # name: (network, batch)
     "simple64": ("simple", 64), "simple600": ("simple", 600),
     "advanced64": ("advanced", 64), "advanced600": ("advanced", 600),
 }
-CURVATURES = {"hessian": ([1, 10, 10, 1], 256)}   # name: (layer sizes, points)
+SECOND_ORDER = ("gradient_norm", "hessian", "hvp", "mlp_gradient", "mlp_hvp")
+WORKLOADS = [*CURVES, *CLASSIFIERS, *CONVOLUTIONAL, *SECOND_ORDER, "import"]
 IMAGES, PIXELS, CLASSES = 60000, 784, 10   # the shape of MNIST's training set
 
 
@@ -84,24 +84,6 @@ def convolutional_step(torch, network, batch):
     return training_step(torch, nn.Sequential(*layers), nn.CrossEntropyLoss(), x, y, batch)
 
 
-def curvature_step(torch, sizes, points):
-    """The eigenvalues of the Hessian of a tanh network's loss on sin(5 x)."""
-    x = torch.linspace(-1, 1, points, dtype=torch.float64).reshape(-1, 1)
-    y = torch.sin(5 * x)
-    shapes = [shape for n, m in zip(sizes[:-1], sizes[1:]) for shape in ((m, n), (m,))]
-    counts = [torch.Size(shape).numel() for shape in shapes]
-    theta = torch.rand(sum(counts), dtype=torch.float64) - 0.5
-
-    def loss(theta):
-        parts = [part.view(shape) for part, shape in zip(theta.split(counts), shapes)]
-        h = x
-        for layer in range(0, len(parts), 2):
-            h = torch.nn.functional.linear(torch.tanh(h) if layer > 0 else h, parts[layer], parts[layer + 1])
-        return torch.nn.functional.mse_loss(h, y)
-
-    return lambda: torch.linalg.eigvalsh(torch.autograd.functional.hessian(loss, theta, vectorize=True))
-
-
 def training_step(torch, model, criterion, x, y, batch):
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     batches = len(x) // batch
@@ -120,6 +102,46 @@ def training_step(torch, model, criterion, x, y, batch):
         optimizer.step()
 
     return step
+
+
+def second_order_step(torch, workload):
+    """One Adam step on |grad L|^2 / 2, a dense Hessian with its eigenvalues, a product with the Hessian, or a gradient: of
+    1-10-10-1 with tanh on 256 points in float64, or (mlp_) of the classifier on a batch of 64 in float32."""
+    if workload.startswith("mlp_"):
+        model = torch.nn.Sequential(torch.nn.Linear(PIXELS, 512), torch.nn.ReLU(), torch.nn.Linear(512, CLASSES))
+        criterion, x, y = torch.nn.CrossEntropyLoss(), torch.rand(64, PIXELS), torch.randint(CLASSES, (64,))
+    else:
+        layers = [torch.nn.Linear(1, 10), torch.nn.Tanh(), torch.nn.Linear(10, 10), torch.nn.Tanh(), torch.nn.Linear(10, 1)]
+        model = torch.nn.Sequential(*layers).double()
+        x = torch.linspace(1e-4, 1, 256, dtype=torch.float64).reshape(-1, 1)
+        criterion, y = torch.nn.MSELoss(), torch.sign(torch.sin(5 * torch.pi * x))
+    parameters = list(model.parameters())
+    optimizer = torch.optim.Adam(parameters, lr=1e-4)
+    directions = [torch.randn_like(parameter) for parameter in parameters]
+
+    def gradient_norm():
+        gradients = torch.autograd.grad(criterion(model(x), y), parameters, create_graph=True)
+        square = sum(gradient.square().sum() for gradient in gradients) / 2
+        optimizer.zero_grad()
+        square.backward()
+        optimizer.step()
+
+    def gradient():
+        torch.autograd.grad(criterion(model(x), y), parameters)
+
+    def hvp():
+        gradients = torch.autograd.grad(criterion(model(x), y), parameters, create_graph=True)
+        torch.autograd.grad(gradients, parameters, grad_outputs=directions)
+
+    def hessian():
+        """Row by row through the graph of the gradient."""
+        gradients = torch.autograd.grad(criterion(model(x), y), parameters, create_graph=True)
+        flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
+        rows = [torch.cat([row.reshape(-1) for row in torch.autograd.grad(element, parameters, retain_graph=True)])
+                for element in flat]
+        torch.linalg.eigvalsh(torch.stack(rows))
+
+    return {"gradient_norm": gradient_norm, "hessian": hessian, "hvp": hvp, "mlp_gradient": gradient, "mlp_hvp": hvp}[workload]
 
 
 def time_steps(step, count):
@@ -158,10 +180,10 @@ def measure(workload, threads, steps):
         step = curve_step(torch, *CURVES[workload])
     elif workload in CONVOLUTIONAL:
         step = convolutional_step(torch, *CONVOLUTIONAL[workload])
-    elif workload in CURVATURES:
-        step = curvature_step(torch, *CURVATURES[workload])
-    else:
+    elif workload in CLASSIFIERS:
         step = classifier_step(torch, *CLASSIFIERS[workload])
+    else:
+        step = second_order_step(torch, workload)
     steps_that_fit = steps_for_a_repeat(step)
     steps = steps or steps_that_fit
     repeats = [time_steps(step, steps) for _ in range(REPEATS)]
@@ -213,8 +235,7 @@ def thread_setting(text):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("workload", choices=[*CURVES, *CLASSIFIERS, *CONVOLUTIONAL, *CURVATURES, "import"], metavar="WORKLOAD",
-                        help=", ".join([*CURVES, *CLASSIFIERS, *CONVOLUTIONAL, *CURVATURES, "import"]))
+    parser.add_argument("workload", choices=WORKLOADS, metavar="WORKLOAD", help=", ".join(WORKLOADS))
     parser.add_argument("--threads", type=thread_setting, default="best", metavar="N",
                         help="threads of PyTorch and OpenBLAS, as 2 or 1+2, or best (the default)")
     parser.add_argument("--steps", type=positive, metavar="N", help="steps per repeat (default: about half a second)")

@@ -6,6 +6,8 @@
 local plumb = require "plumb"
 local process = plumb.core.process
 local nn, optim = plumb.nn, plumb.optim
+package.path = arg[0]:match("^(.*)/") .. "/?.lua;" .. package.path
+local second_order = require "second_order"
 
 local REPEATS, SECONDS = 5, 0.4
 
@@ -50,17 +52,6 @@ local function convolutional(build, batch)
     set = { images = plumb.concat(images, 1):evaluate(), y = plumb.randint(1, 10, { 60000 }):evaluate() } }
 end
 
--- A step is the Hessian of the loss at theta and its eigenvalues, in float64.
-local function curvature(widths, points)
-  local model = network(widths, nn.Tanh):double()
-  local x = plumb.linspace(-1, 1, points, { dtype = "float64" }):reshape(-1, 1)
-  local y = (x * 5):sin():evaluate()
-  local spectrum = plumb.compile(function(theta)
-    return plumb.linalg.eigvalsh(plumb.hessian(function(t) return nn.mse_loss(model:at(t)(x), y) end)(theta))
-  end)
-  return { step = function() spectrum(model.theta) end }
-end
-
 local deep, middle, shallow = { 1, 5, 10, 10, 10, 10, 10, 5, 1 }, { 1, 10, 18, 15, 4, 1 }, { 1, 190, 1 }
 local workloads = {
   { "deep300", function() return function_fit(deep, 300) end, limit = 1 / 5 },
@@ -76,7 +67,11 @@ local workloads = {
   { "simple600", function() return convolutional(simple, 600) end, limit = 1 / 2, memory_limit = 1 / 2 },
   { "advanced64", function() return convolutional(advanced, 64) end, limit = 1 / 2 },
   { "advanced600", function() return convolutional(advanced, 600) end, limit = 1 / 2, memory_limit = 1 / 2 },
-  { "hessian", function() return curvature({ 1, 10, 10, 1 }, 256) end, limit = 1 / 10 },
+  { "gradient_norm", second_order.gradient_norm, limit = 1 / 10, of_steps = true },
+  { "hessian", second_order.hessian, limit = 1 / 10, of_steps = true },
+  { "hvp", second_order.hvp, of_steps = true },
+  { "mlp_gradient", second_order.mlp_gradient, of_steps = true },
+  { "mlp_hvp", second_order.mlp_hvp, of_steps = true },
 }
 
 local function median(list)
@@ -92,24 +87,9 @@ local function train(w, epochs)
     on_step = w.steps and function(run) return run.step < w.steps end }).seconds
 end
 
--- Seconds per call of a function.
-local function measure_calls(step)
-  local times = {}
-  local function run(count)
-    local started = process.time()
-    for _ = 1, count do step() end
-    return (process.time() - started) / count
-  end
-  run(3)
-  local count = math.max(1, math.floor(SECONDS / run(3) + 0.5))
-  for i = 1, REPEATS do times[i] = run(count) end
-  return median(times)
-end
-
 -- Seconds per step of plumb.fit, as a user calls it: the time of whole runs divided by their steps.
 local function measure(make)
   local w, times = make(), {}
-  if w.step then return measure_calls(w.step) end
   local steps_an_epoch = w.steps or math.ceil(#w.set.y / w.batch)
   local function run(epochs) return train(w, epochs) end
   run(1)
@@ -122,11 +102,26 @@ local function measure(make)
   return median(times)
 end
 
-local function best_of_threads(make)
+-- Seconds per step of a function step(n).
+local function measure_steps(make)
+  local step, times = make(), {}
+  local function run(n)
+    local started = process.time()
+    step(n)
+    return process.time() - started
+  end
+  run(3)
+  local n = math.max(1, math.floor(SECONDS / (run(10) / 10) + 0.5))
+  for i = 1, REPEATS do times[i] = run(n) / n end
+  return median(times)
+end
+
+local function best_of_threads(workload)
+  local measure_workload = workload.of_steps and measure_steps or measure
   local best, at = math.huge, nil
   for _, threads in ipairs { 1, math.max(2, plumb.threads()) } do
     plumb.threads(threads)
-    local seconds = measure(make)
+    local seconds = measure_workload(workload[2])
     if seconds < best then best, at = seconds, threads end
   end
   return best, at
@@ -178,11 +173,11 @@ for _, name in ipairs(arg) do wanted[name] = true end
 local rows = {}
 print(("%-12s %12s %12s %8s  %s"):format("workload", "plumb us", "PyTorch us", "ratio", "asked"))
 for _, workload in ipairs(workloads) do
-  local name, make = workload[1], workload[2]
+  local name = workload[1]
   if #arg == 0 or wanted[name] then
-    local before = best_of_threads(make)
+    local before = best_of_threads(workload)
     local other = peer(name)
-    local after, threads = best_of_threads(make)
+    local after, threads = best_of_threads(workload)
     local mine = median { before, after }
     local ratio = mine / other.seconds_per_step
     print(("%-12s %12.1f %12.1f %8.3f  %s"):format(name, mine * 1e6, other.seconds_per_step * 1e6, ratio,

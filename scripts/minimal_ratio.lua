@@ -1,0 +1,107 @@
+--- What happens where the gradient is almost zero? The minimal ratio of 100 networks against their loss.
+--
+-- 1-10-10-1 networks with tanh (ReLU has exactly flat directions) learn sin(5 pi x) / (5 pi x) and sign(sin(5 pi x)). Each is
+-- trained, then the gradient's norm is minimised (the near point, where courses measure), then it is polished (the critical
+-- point). At both: the minimal ratio (positive eigenvalues of the Hessian / parameters) and its sampled form (the share of small
+-- perturbations that raise the loss), of which a published version reports a correlation of -0.86 with the loss.
+-- summary.json, per target: converged (networks whose gradient reached 1e-8); near_gradient, critical_gradient (median norms);
+-- near_ratio, critical_ratio, near_sampled, critical_sampled: Spearman's rank correlation of the ratio and of its sampled form
+-- with the loss (neither a log scale nor single outliers change it), 'none' where all are equal; pearson: Pearson's for
+-- near_sampled, with log10 of the loss; verdict: 'confirmed' when near_sampled is -0.5 or below, else 'not confirmed';
+-- along_training: the rank correlation of |gradient| / loss, also called minimal ratio, with the validation loss in a training.
+local plumb = require "plumb"
+local nn, optim, plot, measure = plumb.nn, plumb.optim, plumb.plot, plumb.measure
+
+local run = plumb.experiment.start {
+  name = "minimal_ratio", description = "The minimal ratio of networks where the gradient almost vanishes, against their loss.",
+  settings = {
+    { name = "networks", default = 100, quick = 4, minimum = 3, help = "networks for each target" },
+    { name = "steps", default = 1000, quick = 300, minimum = 1, help = "Adam steps on the loss, and as many on the gradient" },
+    { name = "polish", default = 200, quick = 15, minimum = 1, help = "Newton and Levenberg-Marquardt steps" },
+    { name = "scale", default = 1e-3, minimum = 0, help = "standard deviation of the perturbations" },
+    { name = "epochs", default = 400, quick = 60, minimum = 2, help = "of the training that is followed, in batches of 32" },
+  },
+}
+local settings = run.settings
+
+local function network(seed)
+  plumb.manual_seed(seed)
+  return nn.Sequential { nn.Linear(1, 10), nn.Tanh(), nn.Linear(10, 10), nn.Tanh(), nn.Linear(10, 1) }:double()
+end
+local function points_of(target, first, last)
+  local x = plumb.linspace(first, last, 256, { dtype = "float64" }):reshape(-1, 1)
+  return { x = x, y = target == "sinc" and (x * 5 * math.pi):sin() / (x * 5 * math.pi) or (x * 5 * math.pi):sin():sign() }
+end
+
+local points = { -- in turn, each from where the one before was found
+  { name = "near", search = { minimise_steps = settings.steps, gradient_steps = settings.steps, polish_steps = 0 } },
+  { name = "critical", search = { minimise_steps = 0, gradient_steps = 0, polish_steps = settings.polish } },
+}
+
+-- One network: what is measured at each of the points.
+local function trial(target, seed)
+  local model, rows = network(seed), {}
+  local L, theta = measure.loss(model, nn.mse_loss, points_of(target, 1e-4, 1)), model.theta
+  for i, point in ipairs(points) do
+    local found = measure.find_critical_point(L, theta, point.search)
+    theta = found.theta
+    rows[i] = { target = target, network = seed, point = point.name, loss = found.loss, gradient = found.gradient_norm,
+      converged = found.converged and 1 or 0, ratio = measure.minimal_ratio(L, theta).ratio,
+      sampled = measure.sampled_minimal_ratio(L, theta, { scale = settings.scale, seed = seed }) }
+    run:record(rows[i])
+  end
+  return rows
+end
+
+-- What was measured at all networks' points number i, as lists by name.
+local function columns_of(results, i)
+  local columns = {}
+  for k, rows in ipairs(results) do
+    for name, value in pairs(rows[i]) do
+      columns[name] = columns[name] or {}
+      columns[name][k] = value
+    end
+  end
+  return columns
+end
+
+local function rank_correlation(x, y) return measure.correlation(x, y, { rank = true }) end
+local labels = { ratio = "positive eigenvalues / parameters", sampled = "share of perturbations that raise the loss" }
+local seeds = {}
+for i = 1, settings.networks do seeds[i] = run.seed + i - 1 end
+
+for _, target in ipairs { "sinc", "sign" } do
+  local function summary(name, value, meaning) run:summary(target .. "_" .. name, value, target .. ": " .. meaning) end
+  local results = run:map(seeds, function(seed) return trial(target, seed) end, { label = target })
+  local columns = { near = columns_of(results, 1), critical = columns_of(results, 2) }
+  summary("converged", plumb.tensor(columns.critical.converged):sum(), "networks whose gradient norm reached 1e-8")
+  for _, name in ipairs { "ratio", "sampled" } do
+    local clouds = {}
+    for i, point in ipairs(points) do
+      local at = columns[point.name]
+      if name == "ratio" then summary(point.name .. "_gradient", measure.median(at.gradient), "median gradient norm there") end
+      local r = rank_correlation(at[name], at.loss)
+      summary(point.name .. "_" .. name, r or "none", "rank correlation of the " .. labels[name] .. " with the loss")
+      clouds[i] = { x = at.loss, y = at[name], name = ("%s points, rank correlation %s"):format(point.name,
+        r and ("%.2f"):format(r) or "none") }
+    end
+    run:figure(target .. "_" .. name, plot.scatter(clouds, { title = ("%d networks on %s"):format(#seeds, target), logx = true,
+      xlabel = "loss (mean squared error)", ylabel = labels[name] }))
+  end
+  local near = columns.near
+  summary("pearson", measure.correlation(near.sampled, plumb.tensor(near.loss, { dtype = "float64" }):log()) or "none",
+    "Pearson's correlation of the sampled ratio at near points with log10 of the loss")
+  summary("verdict", (rank_correlation(near.sampled, near.loss) or 0) <= -0.5 and "confirmed" or "not confirmed",
+    "is near_sampled -0.5 or below?")
+
+  local model, set, between, quotients = network(run.seed), points_of(target, 1e-4, 1), points_of(target, 3e-3, 0.997), {}
+  local history = plumb.fit(model, set, { loss = nn.mse_loss, optimizer = optim.Adam { lr = 3e-3 }, epochs = settings.epochs,
+    batch = 32, validate = between, seed = run.seed, progress = false,
+    on_epoch = function(h) quotients[h.epoch] = measure.gradient_loss_ratio(model, nn.mse_loss, set) end })
+  summary("along_training", rank_correlation(quotients, history.test_loss),
+    "rank correlation of |gradient| / loss with the validation loss along a training")
+  run:figure(target .. "_training", plot.lines({ { name = "validation loss", y = history.test_loss },
+    { name = "|gradient| / loss", y = quotients, axis = 2 } }, { title = "Along a training on " .. target, xlabel = "epoch",
+    ylabel = "validation loss (mean squared error)", y2label = "|gradient| / loss", logy = true, logy2 = true }))
+end
+run:finish()

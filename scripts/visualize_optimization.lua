@@ -1,0 +1,92 @@
+--- Where do trainings go? Eight runs from eight starts, their parameters recorded and drawn in a plane.
+--
+-- A 784-64-32-10 network on images and a 1-18-15-1 tanh network on sin(5 pi x) / (5 pi x); the plane is that of the two principal
+-- components of all recorded thetas, of the middle layer's weights and of all parameters.
+-- summary.json, for images and function each: layer_variance, whole_variance (share of the variance that the plane shows);
+-- result (mean over the runs of the final test accuracy or loss); travel (the largest distance of a run's end from its start) and
+-- apart (the smallest distance between two runs' ends), over all parameters; verdict: 'ends far apart' when apart is larger than
+-- travel, 'ends close' when it is below a tenth of it, otherwise 'ends apart'.
+local plumb = require "plumb"
+local nn, optim, plot, data, measure = plumb.nn, plumb.optim, plumb.plot, plumb.data, plumb.measure
+
+local run = plumb.experiment.start {
+  name = "visualize_optimization", description = "Eight trainings as paths in the plane of their principal components.",
+  settings = {
+    { name = "runs", default = 8, minimum = 2, help = "trainings of each network" },
+    { name = "image_epochs", default = 12, quick = 4, minimum = 1, help = "passes over the images" },
+    { name = "function_epochs", default = 1500, quick = 150, minimum = 1, help = "passes over the function's points" },
+    { name = "records", default = 6, quick = 4, minimum = 1, help = "how often theta is kept after the start" },
+    { name = "samples", default = 20000, quick = 1000, minimum = 1, help = "training images used, the first so many" },
+    { name = "dataset", default = "mnist", choices = { "mnist", "fashion_mnist" }, help = "which images" },
+  },
+}
+local settings = run.settings
+
+local x = plumb.linspace(1e-4, 1, 500):reshape(-1, 1)
+local tasks = {
+  { name = "images", epochs = settings.image_epochs, loss = nn.cross_entropy, layer = 4, format = "%.1f %%",
+    result = "test accuracy, %", load = function()
+      local training, test = data[settings.dataset]()
+      return data.subset(training, math.min(settings.samples, #training.y)), test
+    end, build = function()
+      return nn.Sequential { nn.Flatten(), nn.Linear(784, 64), nn.ReLU(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10) }
+    end },
+  { name = "function", epochs = settings.function_epochs, loss = nn.mse_loss, layer = 3, format = "%.0e",
+    result = "mean squared error", load = function() return { x = x, y = (x * 5 * math.pi):sin() / (x * 5 * math.pi) } end,
+    build = function()
+      return nn.Sequential { nn.Linear(1, 18), nn.Tanh(), nn.Linear(18, 15), nn.Tanh(), nn.Linear(15, 1) }
+    end },
+}
+
+-- One training: the recorded thetas, the results there, and how large their points are drawn.
+local function train(task, seed)
+  plumb.manual_seed(seed)
+  local model, set, test = task.build(), task.load()
+  local evaluate, path = plumb.fit.evaluation(model, task.loss, test ~= nil), { thetas = {}, results = {}, sizes = {} }
+  local function record(epoch)
+    local at, loss, accuracy = #path.thetas + 1, evaluate(test or set)
+    path.thetas[at], path.results[at] = model.theta, accuracy and 100 * accuracy or loss
+    path.sizes[at] = 0.5 + epoch / task.epochs
+    run:record { task = task.name, seed = seed, epoch = epoch, result = path.results[at] }
+  end
+  record(0)
+  local every = math.max(1, task.epochs // settings.records)
+  plumb.fit(model, set, { loss = task.loss, optimizer = optim.Adam(), epochs = task.epochs, seed = seed, progress = false,
+    on_epoch = function(h) if h.epoch % every == 0 or h.epoch == task.epochs then record(h.epoch) end end })
+  return path
+end
+
+local seeds = {}
+for i = 1, settings.runs do seeds[i] = run.seed + i - 1 end
+for _, task in ipairs(tasks) do
+  local function summary(name, value, meaning) run:summary(task.name .. "_" .. name, value, task.name .. ": " .. meaning) end
+  local paths = run:map(seeds, function(seed) return train(task, seed) end, { label = task.name })
+  local thetas, travel, apart, mean = {}, 0, math.huge, 0
+  for i, path in ipairs(paths) do
+    local last = #path.thetas
+    table.move(path.thetas, 1, last, #thetas + 1, thetas)
+    travel, mean = math.max(travel, (path.thetas[last] - path.thetas[1]):norm():item()), mean + path.results[last] / #paths
+    for j = 1, i - 1 do apart = math.min(apart, (path.thetas[last] - paths[j].thetas[last]):norm():item()) end
+  end
+  for _, part in ipairs { "layer", "whole" } do
+    local title = part == "layer" and "weights of the middle layer" or "all parameters"
+    local pca = measure.pca(thetas, 2, { layer = part == "layer" and task.build()[task.layer] or nil })
+    local curves, shares, last = {}, pca.explained_variance_ratio, #paths[1].thetas
+    for i, path in ipairs(paths) do
+      local places = pca.projections:slice(1, (i - 1) * last + 1, i * last)
+      curves[i] = { name = "run " .. i, x = places:slice(2, 1, 1):flatten(), y = places:slice(2, 2, 2):flatten(), color = i,
+        style = "linespoints", size = path.sizes, labels = { [last] = task.format:format(path.results[last]) } }
+    end
+    summary(part .. "_variance", shares[1] + shares[2], "share of the variance that the plane shows, " .. title)
+    run:figure(task.name .. "_" .. part, plot.lines(curves, { legend = "right", title = ("Trainings on %s: %s"):format(task.name,
+      title), ylabel = ("component 2 (%.0f %% of the variance)"):format(100 * shares[2]), xlabel =
+      ("component 1 (%.0f %% of the variance); points grow from epoch 0 to %d; labels: %s"):format(100 * shares[1], task.epochs,
+        task.result) }))
+  end
+  summary("result", mean, "mean over the runs of the final " .. task.result)
+  summary("travel", travel, "largest distance of a run's end from its start, all parameters")
+  summary("apart", apart, "smallest distance between the ends of two runs, all parameters")
+  summary("verdict", apart > travel and "ends far apart" or apart < travel / 10 and "ends close" or "ends apart",
+    "how the runs' ends lie, measured by how far the runs went")
+end
+run:finish()

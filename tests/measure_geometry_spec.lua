@@ -1,0 +1,274 @@
+-- plumb.measure: principal components, interpolation, sharpness, sensitivity, critical points; and that measuring changes nothing.
+local plumb = require "plumb"
+local support = require "support"
+local problems = require "measure_problems"
+local nn, measure, linalg = plumb.nn, plumb.measure, plumb.linalg
+local flat, near, same_numbers, same_bits = support.flat, support.near, support.same_numbers, support.same_bits
+local quadratic, network = problems.quadratic, problems.network
+
+describe("measure.pca", function()
+  it("agrees with NumPy's singular value decomposition, wide and tall", function()
+    for _, golden in ipairs(problems.golden.pca) do
+      local rows = support.make(golden.rows.data, golden.rows.shape)
+      local pca = measure.pca(rows, 2)
+      same_numbers(flat(pca.components), golden.components.data, 1e-9, golden.name)
+      same_numbers(flat(pca.projections), golden.projections.data, 1e-9, golden.name)
+      same_numbers(pca.explained_variance, golden.explained_variance, 1e-9, golden.name)
+      same_numbers(pca.explained_variance_ratio, golden.ratio, 1e-9, golden.name)
+      same_numbers(flat(pca.mean), flat(rows:mean(1)), 1e-12, golden.name)
+    end
+  end)
+
+  it("takes a list of thetas, long ones too, and float32", function()
+    local size, list = 70000, {} -- more than one block of columns
+    for i = 1, 4 do list[i] = plumb.randn({ size }, { seed = i }) end
+    local pca = measure.pca(list, 3)
+    assert.same({ 3, size }, pca.components:shape())
+    local gram = pca.components:matmul(pca.components:t())
+    same_numbers(flat(gram), { 1, 0, 0, 0, 1, 0, 0, 0, 1 }, 1e-12, "orthonormal")
+    assert.is_true(near(support.total(3, function(i) return pca.explained_variance_ratio[i] end), 1, 1e-12))
+    -- three components hold all of four points
+    local back = pca.projections:matmul(pca.components) + pca.mean
+    assert.is_true((back - plumb.stack(list):double()):abs():max():item() < 1e-12)
+  end)
+
+  it("projects points, keeps to a layer, and fixes the sign", function()
+    local model = network { 1, 4, 2, 1 }
+    local layer, thetas = model[3], {}
+    for i = 1, 5 do thetas[i] = plumb.randn({ model.size }, { dtype = "float64", seed = i }) end
+    local pca = measure.pca(thetas, 2, { layer = layer })
+    assert.same({ 2, 10 }, pca.components:shape())
+    local parts = {}
+    for i, theta in ipairs(thetas) do parts[i] = theta:slice(1, 9, 18) end
+    local alone = measure.pca(parts, 2)
+    same_numbers(flat(pca.components), flat(alone.components), 1e-14, "layer")
+    same_numbers(flat(pca:project(thetas[2])), flat(pca.projections[2]), 1e-14, "whole theta")
+    same_numbers(flat(pca:project(parts[2])), flat(pca.projections[2]), 1e-14, "part")
+    for k = 1, 2 do
+      local component = pca.components[k]
+      assert.is_true(component[component:abs():argmax():item()]:item() > 0)
+    end
+  end)
+
+  it("of equal rows explains nothing", function()
+    local pca = measure.pca({ plumb.ones(3), plumb.ones(3) }, 1)
+    assert.same({ 0 }, pca.explained_variance)
+    assert.same({ 0 }, pca.explained_variance_ratio)
+  end)
+end)
+
+describe("measure.interpolate", function()
+  it("meets the models' own metrics at its ends, bit for bit", function()
+    local model, loss, set = network({ 1, 6, 1 }, 23)
+    model:float()
+    set = { x = set.x:float(), y = set.y:float() }
+    local a, b = model.theta, plumb.randn({ model.size }, { seed = 2 })
+    local evaluate = function(f) return loss(f(set.x), set.y) end
+    local values = measure.interpolate(model, a, b, { -0.5, 0, 0.25, 1, 1.5 }, evaluate)
+    assert.equal(5, #values)
+    for place, theta in pairs { [2] = a, [4] = b } do
+      model.theta = theta
+      assert.equal(loss(model(set.x), set.y):item(), values[place])
+    end
+    local middle = loss(model:at(a * 0.75 + b * 0.25)(set.x), set.y):item()
+    assert.is_true(near(values[3], middle, 1e-5))
+    local losses = measure.interpolate(model, a, b, plumb.tensor { 0, 1 }, measure.loss(model, loss, set))
+    assert.is_true(near(losses[1], values[2], 1e-6) and near(losses[2], values[4], 1e-6))
+  end)
+
+  it("hands on tables, and what it evaluates at", function()
+    local model = network { 1, 2, 1 }
+    local a, b = model.theta, model.theta + 1
+    local results = measure.interpolate(model, a, b, { 0.5 }, function(_, theta) return { theta = theta, name = "x" } end)
+    same_numbers(flat(results[1].theta), flat(a + 0.5), 1e-15, "theta")
+    assert.equal("x", results[1].name)
+  end)
+end)
+
+describe("measure.sharpness", function()
+  it("finds the corner of the box for a linear and a quadratic loss", function()
+    local theta = plumb.tensor({ 1, -2, 0 }, { dtype = "float64" })
+    local slope = plumb.tensor({ 3, -1, 0.5 }, { dtype = "float64" })
+    local highest = 0.01 * (3 * 2 + 1 * 3 + 0.5 * 1)
+    local value, details = measure.sharpness(function(t) return ((t - theta) * slope):sum() end, theta, { epsilon = 0.01 })
+    assert.is_true(near(value, 100 * highest, 1e-10) and near(details.highest, highest, 1e-12) and details.loss == 0)
+    local bowl = function(t) return ((t - theta):square() * plumb.tensor({ 1, 2, 3 }, { dtype = "float64" })):sum() + 1 end
+    highest = 1 + 0.01 ^ 2 * (4 + 2 * 9 + 3)
+    value, details = measure.sharpness(bowl, theta, { epsilon = 0.01 }) -- the centre is a minimum: other starts lead out of it
+    assert.is_true(near(value, 100 * (highest - 1) / 2, 1e-10))
+    local inside = ((details.theta - theta):abs() - (theta:abs() + 1) * 0.01):max():item()
+    assert.is_true(inside <= 1e-15)
+  end)
+
+  it("is at least what sampling finds, and nothing in an empty box", function()
+    local model, loss, set = network({ 1, 6, 1 }, 23)
+    local value, details = measure.sharpness(model, loss, set, { epsilon = 0.01 })
+    local sampled, samples = measure.sampled_sharpness(model, loss, set, { epsilon = 0.01, samples = 50 })
+    assert.is_true(value > sampled and sampled > 0)
+    assert.equal(details.loss, samples.loss)
+    assert.is_true(near(sampled, 100 * (samples.highest - samples.loss) / (1 + samples.loss), 1e-12))
+    local L = measure.loss(model, loss, set)
+    assert.is_true(near(L(samples.theta):item(), samples.highest, 1e-12) and near(L(details.theta):item(), details.highest, 1e-12))
+    assert.is_true(near(measure.sharpness(model, loss, set, { epsilon = 0.01, batch = 5 }), value, 1e-8))
+    assert.equal(0, (measure.sharpness(model, loss, set, { epsilon = 0 })))
+    assert.equal(0, (measure.sampled_sharpness(model, loss, set, { epsilon = 0 })))
+  end)
+end)
+
+describe("measure.sensitivity", function()
+  it("is that of PyTorch, sample by sample, in any batches", function()
+    for _, golden in ipairs(problems.golden.networks) do
+      local model, loss, set = problems.from_golden(golden)
+      for _, batch in ipairs { 4, 1000 } do
+        local output, of_loss, details = measure.sensitivity(model, loss, set, { batch = batch })
+        same_numbers(details.output, golden.output_sensitivity, 1e-9, golden.name)
+        same_numbers(details.loss, golden.loss_sensitivity, 1e-9, golden.name)
+        local n = #details.output
+        assert.is_true(near(output, support.total(n, function(i) return details.output[i] end) / n, 1e-12))
+        assert.is_true(near(of_loss, support.total(n, function(i) return details.loss[i] end) / n, 1e-12))
+      end
+    end
+  end)
+
+  it("of a linear map is its matrix's norm", function()
+    local model = nn.Sequential { nn.Flatten(), nn.Linear(6, 3) }
+    local set = { x = plumb.randn({ 5, 2, 3 }, { seed = 1 }), y = plumb.zeros(5, 3) }
+    local output = measure.sensitivity(model, nn.mse_loss, set)
+    assert.is_true(near(output, model[2].weight:norm():item(), 1e-6))
+  end)
+end)
+
+describe("measure.find_critical_point", function()
+  it("finds the minimum of a convex quadratic, and the saddle of another", function()
+    for _, values in ipairs { { 1, 2, 5 }, { -1, 2, 5 } } do
+      local A, _, theta = quadratic(values)
+      local b = plumb.tensor({ 1, -1, 2 }, { dtype = "float64" })
+      local L = function(t) return (t * A:matmul(t)):sum() / 2 - (b * t):sum() end
+      local result = measure.find_critical_point(L, theta, { minimise_steps = 10, gradient_steps = 50 })
+      assert.is_true(result.converged and result.gradient_norm <= 1e-8 and result.stage == "polish")
+      same_numbers(flat(result.theta), flat(linalg.solve(A, b)), 1e-7, "A^-1 b")
+      assert.is_true(near(result.loss, L(result.theta):item(), 1e-12))
+      assert.equal(3, #result.stages)
+    end
+  end)
+
+  it("says which stage was the first to reach the tolerance", function()
+    local _, L, theta = quadratic { 1, 2, 5 }
+    local result = measure.find_critical_point(L, theta, { tolerance = 1e-3, lr = 0.1, minimise_steps = 3000 })
+    assert.same({ true, "minimise" }, { result.converged, result.stage })
+    result = measure.find_critical_point(L, theta, { tolerance = 1e-3, minimise_steps = 0, gradient_lr = 0.1 })
+    assert.same({ true, "gradient", "gradient" }, { result.converged, result.stage, result.stages[1].name })
+    result = measure.find_critical_point(L, result.theta, { tolerance = 1e-2 })
+    assert.same({ true, "minimise", 0 }, { result.converged, result.stage, result.stages[1].steps })
+  end)
+
+  it("never claims what it did not reach", function()
+    local theta = plumb.ones({ 2 }, { dtype = "float64" })
+    local slope = function(t) return t:sum() + t:square():sum() * 0 end -- its gradient is 1 everywhere
+    local result = measure.find_critical_point(slope, theta, { minimise_steps = 20, gradient_steps = 20 })
+    assert.is_false(result.converged)
+    assert.is_nil(result.stage)
+    assert.is_true(near(result.gradient_norm, math.sqrt(2), 1e-12))
+    local slide = function(t) return (t ^ 3 / 3 + t):sum() end -- falls for ever; |grad L| has its minimum at 0, where H g = 0
+    result = measure.find_critical_point(slide, theta, { minimise_steps = 0, polish_steps = 0, gradient_lr = 1e-2 })
+    assert.is_false(result.converged)
+    assert.is_true(near(result.gradient_norm, math.sqrt(2), 1e-6))
+    result = measure.find_critical_point(slide, theta, { minimise_steps = 0 })
+    assert.is_false(result.converged)
+    assert.is_true(result.gradient_norm >= math.sqrt(2))
+  end)
+
+  it("reports what a network's gradient norm really is, in any batches", function()
+    local model, loss, set = network({ 1, 3, 1 }, 11)
+    for _, batch in ipairs { 4, 1000 } do
+      local result = measure.find_critical_point(model, loss, set, { batch = batch, minimise_steps = 300, gradient_steps = 300 })
+      local norm, value = measure.gradient_norm(measure.loss(model, loss, set), result.theta)
+      assert.is_true(near(norm, result.gradient_norm, 1e-12) and near(value, result.loss, 1e-12))
+      assert.equal(result.converged, result.gradient_norm <= 1e-8)
+      local before
+      for _, stage in ipairs(result.stages) do
+        if stage.name ~= "minimise" then assert.is_true(stage.gradient_norm <= before) end
+        before = stage.gradient_norm
+      end
+    end
+  end)
+
+  it("polishes networks that are too large for a dense Hessian", function()
+    local weights = plumb.linspace(1, 30, 700, { dtype = "float64" })
+    local L = function(t) return (t:square() * weights):sum() / 2 + (t ^ 4):sum() end
+    local start = plumb.randn({ 700 }, { dtype = "float64", seed = 1 }) * 0.1
+    local result = measure.find_critical_point(L, start, { minimise_steps = 0, gradient_steps = 0 })
+    assert.same({ true, "polish" }, { result.converged, result.stage })
+    assert.is_true(result.theta:abs():max():item() < 1e-8)
+  end)
+end)
+
+describe("measure.correlation and measure.median", function()
+  it("agree with their definitions", function()
+    local x, y = { 1, 2, 3, 4, 5 }, { 2, 1, 4, 3, 7 }
+    assert.is_true(near(measure.correlation(x, y), 12 / math.sqrt(10 * 21.2), 1e-14))
+    assert.is_true(near(measure.correlation(x, y, { rank = true }), 1 - 6 * 4 / (5 * 24), 1e-14)) -- differences of ranks: 4 ones
+    assert.is_true(near(measure.correlation(plumb.tensor(x), plumb.tensor { -1, -2, -3, -4, -5 }), -1, 1e-14))
+    assert.equal(1, measure.correlation({ 1, 2, 3, 4 }, { 0, 1, 10, 1000 }, { rank = true }))
+    assert.is_true(near(measure.correlation({ 1, 1, 2, 3 }, { 5, 5, 6, 9 }, { rank = true }), 1, 1e-14)) -- ties
+    assert.is_nil(measure.correlation({ 1, 2 }, { 3, 3 }))
+    assert.same({ 2, 2.5, 7 }, { measure.median { 3, 1, 2 }, measure.median { 4, 1, 2, 3 }, measure.median(plumb.tensor { 7 }) })
+  end)
+
+  it("say what is wrong with their lists", function()
+    support.fails_here(function() return (measure.correlation({ 1, 2 }, { 1 })) end, "one length", "2 and 1")
+    support.fails_here(function() return (measure.correlation({ 1, 0 / 0 }, { 1, 2 })) end, "x[2]")
+    support.fails_here(function() return (measure.correlation({ 1, 2 }, { 1, 1 / 0 })) end, "y[2]", "not finite")
+    support.fails_here(function() return (measure.correlation(3, { 1 })) end, "x must be a list")
+    support.fails_here(function() return (measure.median {}) end, "no values")
+  end)
+end)
+
+describe("measuring", function()
+  -- Dropout and batch normalisation, trained a little so that the running statistics mean something.
+  local function normalised()
+    plumb.manual_seed(5)
+    local model = nn.Sequential { nn.Linear(2, 6), nn.BatchNorm1d(6), nn.Tanh(), nn.Dropout(0.5), nn.Linear(6, 2) }:double()
+    local set = { x = plumb.randn({ 20, 2 }, { dtype = "float64", seed = 1 }), y = plumb.randn({ 20, 2 }, { dtype = "float64", seed = 2 }) }
+    for _ = 1, 3 do model(set.x) end
+    return model, nn.mse_loss, set
+  end
+
+  local function everything(model, loss, set)
+    local L = measure.loss(model, loss, set)
+    return {
+      (measure.gradient_norm(model, loss, set)), (measure.gradient_loss_ratio(model, loss, set)), L(model.theta):item(),
+      measure.hessian(model, loss, set):abs():sum():item(), (measure.trace(model, loss, set, { samples = 3 })),
+      measure.lanczos(model, loss, set, { k = 2 }).values:sum():item(), measure.density(L, nil, { probes = 1 }):moment(1),
+      measure.minimal_ratio(model, loss, set).ratio, (measure.sampled_minimal_ratio(model, loss, set, { samples = 20 })),
+      (measure.sharpness(model, loss, set, { steps = 3 })), (measure.sampled_sharpness(model, loss, set, { samples = 5 })),
+      (measure.sensitivity(model, loss, set)), measure.find_critical_point(L, nil, { minimise_steps = 5, gradient_steps = 5,
+        polish_steps = 2 }).loss,
+      table.unpack(measure.interpolate(model, model.theta, model.theta + 1, { 0, 1 }, function(f) return f(set.x):sum() end)),
+    }
+  end
+
+  it("changes neither theta nor running statistics nor modes nor the random state, and is in evaluation mode", function()
+    local model, loss, set = normalised()
+    local theta, buffers = model.theta, model.buffers
+    plumb.manual_seed(8)
+    local expected = plumb.rand(3)
+    plumb.manual_seed(8)
+    local first = everything(model, loss, set)
+    same_bits(plumb.rand(3), expected, "random state")
+    same_bits(model.theta, theta, "theta")
+    same_bits(model.buffers, buffers, "buffers")
+    model:each_module(function(module) assert.is_true(module.training) end)
+    model:eval()
+    assert.same(first, everything(model, loss, set))
+    assert.equal(loss(model(set.x), set.y):item(), first[3])
+  end)
+
+  it("leaves no memory behind", function()
+    local model, loss, set = normalised()
+    everything(model, loss, set)
+    local before = support.live_bytes()
+    everything(model, loss, set)
+    assert.equal(before, support.live_bytes())
+  end)
+end)

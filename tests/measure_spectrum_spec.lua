@@ -1,0 +1,192 @@
+-- plumb.measure: Lanczos, trace and density against the dense spectrum.
+local plumb = require "plumb"
+local support = require "support"
+local problems = require "measure_problems"
+local measure, linalg = plumb.measure, plumb.linalg
+local flat, near, same_numbers = support.flat, support.near, support.same_numbers
+local quadratic, network = problems.quadratic, problems.network
+
+-- n eigenvalues between -1 and 3, most of them near 0, as a network's are.
+local function spectrum(n)
+  local values, random = {}, support.generator(n)
+  for i = 1, n do values[i] = (random(-1, 1) ^ 3) * (i <= 3 and 5 or 0.5) end
+  table.sort(values)
+  return values
+end
+
+local function expected(values, k, which)
+  local sorted = table.move(values, 1, #values, 1, {})
+  if which == "magnitude" then table.sort(sorted, function(a, b) return math.abs(a) < math.abs(b) end) end
+  local found = {}
+  if which == "smallest" or which == "both" then table.move(sorted, 1, k, 1, found) end
+  if which ~= "smallest" then table.move(sorted, #sorted - k + 1, #sorted, #found + 1, found) end
+  table.sort(found)
+  return found
+end
+
+-- Values, vectors and residuals belong together.
+local function check_pairs(A, result)
+  for i, value in ipairs(flat(result.values)) do
+    local v = result.vectors:slice(2, i, i):flatten()
+    assert.is_true(near(v:norm():item(), 1, 1e-12))
+    local residual = (A:matmul(v) - v * value):norm():item()
+    assert.is_true(math.abs(residual - result.residuals[i]:item()) < 1e-12)
+    assert.equal(result.converged[i], result.residuals[i]:item() <= result.tolerance * A:norm():item())
+  end
+end
+
+describe("measure.lanczos", function()
+  for _, which in ipairs { "largest", "smallest", "both", "magnitude" } do
+    it("finds the " .. which .. " eigenvalues to 1e-8, with and without restarts", function()
+      local values = spectrum(60)
+      local A, L, theta = quadratic(values)
+      for _, subspace in ipairs { 60, 20 } do
+        local result = measure.lanczos(L, theta, { k = 4, which = which, subspace = subspace })
+        assert.is_true(result.all_converged)
+        same_numbers(flat(result.values), expected(values, 4, which), 1e-8, which)
+        check_pairs(A, result)
+        if subspace == 20 then assert.is_true(result.steps > 20) end
+      end
+    end)
+  end
+
+  it("agrees with eigh of a network's Hessian, whole and of a layer, in any batches", function()
+    local model, loss, set = network({ 1, 6, 5, 1 }, 23)
+    for _, layer in ipairs { false, "2" } do
+      local values = flat(linalg.eigvalsh((measure.hessian(model, loss, set, { layer = layer or nil }))))
+      local result = measure.lanczos(model, loss, set, { k = 3, which = "both", layer = layer or nil, batch = 10 })
+      assert.is_true(result.all_converged)
+      same_numbers(flat(result.values), expected(values, 3, "both"), 1e-8, "eigenvalues")
+      assert.same({ layer and 35 or 53, 6 }, result.vectors:shape())
+    end
+  end)
+
+  it("finds all of a small matrix, k = P, and a single parameter's second derivative", function()
+    local values = { -2, -1, 0.5, 4 }
+    local _, L, theta = quadratic(values)
+    local result = measure.lanczos(L, theta, { k = 4, which = "smallest" })
+    same_numbers(flat(result.values), values, 1e-12, "all")
+    assert.is_true(result.all_converged)
+    result = measure.lanczos(function(t) return (t ^ 2):sum() * 3 end, plumb.ones({ 1 }, { dtype = "float64" }), { k = 1 })
+    assert.same({ 6 }, flat(result.values))
+  end)
+
+  it("goes on where the start lies in an invariant subspace: low rank, zero, and multiples of the identity", function()
+    local values = {}
+    for i = 1, 40 do values[i] = 0 end
+    values[39], values[40] = 2, 5
+    local A, L, theta = quadratic(values)
+    local result = measure.lanczos(L, theta, { k = 3, which = "both" })
+    assert.is_true(result.all_converged)
+    same_numbers(flat(result.values), { 0, 0, 0, 0, 2, 5 }, 1e-8, "low rank")
+    check_pairs(A, result)
+    for _, scale in ipairs { 0, 3 } do
+      result = measure.lanczos(function(t) return t:square():sum() * scale / 2 end, theta, { k = 2 })
+      assert.is_true(result.all_converged)
+      same_numbers(flat(result.values), { scale, scale }, 1e-12, "identity")
+    end
+  end)
+
+  it("says what has not converged, with its true residual", function()
+    local values = spectrum(200)
+    local A, L, theta = quadratic(values)
+    local result = measure.lanczos(L, theta, { k = 5, which = "both", steps = 12 })
+    assert.equal(12, result.steps)
+    assert.is_false(result.all_converged)
+    check_pairs(A, result)
+    local wrong = 0
+    for _, converged in ipairs(result.converged) do wrong = wrong + (converged and 0 or 1) end
+    assert.is_true(wrong > 0)
+    assert.is_false(measure.lanczos(L, theta, { k = 5, steps = 3 }).all_converged)
+  end)
+
+  it("works in float32 to what that allows, and gives the same for the same seed", function()
+    local model, loss, set = network { 1, 6, 5, 1 }
+    local exact = measure.lanczos(model, loss, set, { k = 2 })
+    support.same_bits(exact.vectors, measure.lanczos(model, loss, set, { k = 2 }).vectors, "seed")
+    model:float()
+    local rough = measure.lanczos(model, loss, set, { k = 2 })
+    assert.is_true(rough.all_converged and rough.tolerance == 1e-4)
+    same_numbers(flat(rough.values), flat(exact.values), 1e-4, "float32")
+  end)
+end)
+
+describe("measure.trace", function()
+  it("is exact for diagonal matrices, and within 3 standard errors for others", function()
+    local theta = plumb.zeros({ 3 }, { dtype = "float64" })
+    local mean, deviation = measure.trace(function(t) return (t:square() * plumb.tensor({ 1, 2, 4 }, { dtype = "float64" })):sum() end,
+      theta, { samples = 2 })
+    assert.is_true(near(mean, 14, 1e-14) and deviation < 1e-13)
+    local _, L, start = quadratic { -3, -1, 0, 2, 4, 9 }
+    for seed = 1, 5 do
+      mean, deviation = measure.trace(L, start, { samples = 400, seed = seed })
+      assert.is_true(math.abs(mean - 11) < 3 * deviation and deviation > 0.01 and deviation < 1)
+    end
+  end)
+
+  it("agrees with PyTorch's trace, in any batches, and of a layer", function()
+    for _, golden in ipairs(problems.golden.networks) do
+      local model, loss, set = problems.from_golden(golden)
+      local mean, deviation, samples = measure.trace(model, loss, set, { samples = 300 })
+      assert.is_true(math.abs(mean - golden.trace) < 3 * deviation)
+      assert.equal(300, #samples)
+      assert.is_true(near(measure.trace(model, loss, set, { samples = 300, batch = 4 }), mean, 1e-10))
+      local block = measure.hessian(model, loss, set, { layer = "2" })
+      mean, deviation = measure.trace(model, loss, set, { samples = 300, layer = "2" })
+      local trace = support.total(#block, function(i) return block[i][i]:item() end)
+      assert.is_true(math.abs(mean - trace) < 3 * deviation)
+    end
+  end)
+end)
+
+describe("measure.density", function()
+  it("has the moments of the dense spectrum", function()
+    local values = spectrum(40)
+    local _, L, theta = quadratic(values)
+    local density = measure.density(L, theta, { probes = 300, steps = 20 })
+    for p = 0, 4 do
+      local moment, largest = support.total(40, function(i) return values[i] ^ p end) / 40, 0
+      for _, value in ipairs(values) do largest = math.max(largest, math.abs(value) ^ p) end
+      -- a probe's v^T H^p v / P deviates by at most sqrt(2 trace(H^2p)) / P
+      local deviation = math.sqrt(2 * support.total(40, function(i) return values[i] ^ (2 * p) end)) / 40 / math.sqrt(300)
+      assert.is_true(math.abs(density:moment(p) - moment) <= (p == 0 and 1e-12 or 4 * deviation), "moment " .. p)
+    end
+  end)
+
+  it("of one probe has that probe's moments exactly, up to twice the steps", function()
+    local A, L, theta = quadratic(spectrum(30))
+    local density = measure.density(L, theta, { probes = 1, steps = 4, seed = 5 })
+    local probe = plumb.core.random("uniform", { 30 }, "float64", 5, 1):lt(0.5) * 2 - 1
+    local v = probe / probe:norm()
+    local w = v
+    for p = 0, 7 do
+      assert.is_true(near(density:moment(p), v:dot(w):item(), 1e-10), "moment " .. p)
+      w = A:matmul(w)
+    end
+    assert.equal(4, #density.nodes)
+  end)
+
+  it("draws a curve of area 1 whose mean is the trace's", function()
+    local model, loss, set = network { 1, 4, 1 }
+    local density = measure.density(model, loss, set, { probes = 4 })
+    local x, y = density:curve { points = 3001 }
+    local area, mean = 0, 0
+    for i = 1, #x - 1 do
+      area = area + (x[i + 1] - x[i]) * (y[i] + y[i + 1]) / 2
+      mean = mean + (x[i + 1] - x[i]) * (x[i] * y[i] + x[i + 1] * y[i + 1]) / 2
+    end
+    assert.is_true(near(area, 1, 1e-3) and near(mean, density:moment(1), 1e-3))
+    local total = 0
+    for _, weight in ipairs(density.weights) do
+      assert.is_true(weight >= 0)
+      total = total + weight
+    end
+    assert.is_true(near(total, 1, 1e-12))
+  end)
+
+  it("needs no more steps than there are dimensions", function()
+    local density = measure.density(function(t) return t:square():sum() / 2 end, plumb.zeros({ 9 }, { dtype = "float64" }))
+    for i, node in ipairs(density.nodes) do assert.is_true(near(node, 1, 1e-14) and near(density.weights[i], 0.1, 1e-14)) end
+    assert.equal(10, #density.nodes)
+  end)
+end)
