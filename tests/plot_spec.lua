@@ -161,7 +161,7 @@ describe("plot", function()
   end)
 
   it("draws a table of named series in the order of the names", function()
-    plot.lines({ c = { 1, 2 }, a = { 2, 3 }, b = { 3, 4 } }):save(folder .. "/a.gp")
+    plot.lines({ c = { 1, 2 }, a = { 2, 3 }, b = { 3, 4 } }, { legend = "below" }):save(folder .. "/a.gp")
     local order = {}
     for name in read(folder .. "/a.gp"):gmatch("title '(%a)'") do order[#order + 1] = name end
     assert.same({ "a", "b", "c" }, order)

@@ -128,7 +128,7 @@ end
 
 -- One panel with characters; nil and a message when gnuplot, which draws curves, fails.
 local function panel_text(made, columns, options)
-  if made.kind ~= "axes" then return characters.draw(made, columns) end
+  if made.kind ~= "axes" or made.field then return characters.draw(made, columns) end
   local single = { panels = { made }, columns = 1 }
   local bytes, message = gnuplot.draw(script.write(single, script.canvas("text", single, columns)), "text", options)
   if not bytes then return nil, message end

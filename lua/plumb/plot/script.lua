@@ -1,8 +1,9 @@
 --- Writes a figure as a gnuplot script: data as here-documents, then one block of settings and one plot command per panel.
--- What a kind of panel needs is written by a module of its own (curves, cells).
+-- What a kind of panel needs is written by a module of its own (curves, cells, surface).
 
 local text = require "plumb.plot.text"
-local writers = { axes = require "plumb.plot.curves", cells = require "plumb.plot.cells", images = require "plumb.plot.cells" }
+local cells = require "plumb.plot.cells"
+local writers = { axes = require "plumb.plot.curves", surface = require "plumb.plot.surface", cells = cells, images = cells }
 
 local script = {}
 
