@@ -143,7 +143,8 @@ end
 
 local function image_size(made)
   local scale = math.max(1, math.min(math.max(12, 140 / made.width), 900 / made.columns, 700 / made.rows))
-  return { width = math.max(240, scale * made.columns // 1 + 60), height = math.max(200, scale * made.rows // 1 + 90) }
+  local bar = made.options.colorbar and 140 or 0
+  return { width = math.max(240, scale * made.columns // 1 + 60) + bar, height = math.max(200, scale * made.rows // 1 + 90) }
 end
 
 --- plot.images(images, options): images side by side in rows: a tensor (n, height, width) or (n, channels, height, width)
