@@ -158,7 +158,7 @@ local function whole_range(given, list)
 end
 
 -- These differ from the colours of every map.
-local COLORS_ABOVE = { sequential = { "#D55E00", "#FFFFFF", "#CC79A7" }, diverging = { "#00573F", "#CC79A7", "#000000" },
+local COLORS_ABOVE = { sequential = { "#D55E00", "#000000", "#CC79A7" }, diverging = { "#00573F", "#CC79A7", "#000000" },
   gray = { "#E69F00", "#56B4E9", "#CC79A7" } }
 
 local function color_above(drawn, map)

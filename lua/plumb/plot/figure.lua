@@ -200,6 +200,9 @@ function Figure:show(options)
   return write_out(kind == "sixel" and bytes .. "\n" or bytes)
 end
 
+-- What the prompt does with a figure that a statement gives.
+Figure.__show = Figure.show
+
 --- figure:notes(): a list of sentences about what the figure leaves out; empty when nothing.
 function Figure:notes()
   local notes = {}
