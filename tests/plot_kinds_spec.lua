@@ -74,6 +74,10 @@ describe("points", function()
 end)
 
 describe("plot.lines", function()
+  it("draws whole numbers as large as they come", function()
+    has(svg(plot.scatter({ math.maxinteger, math.mininteger }, { 1, 2 })), "</svg>")
+  end)
+
   it("draws a second y axis with a label and a scale of its own", function()
     local bytes = svg(plot.lines({ { name = "loss", y = { 1, 2 } }, { name = "rate", y = { 1, 1e6 }, axis = 2 } },
       { ylabel = "the left", y2label = "the right", logy2 = true }))
@@ -385,6 +389,9 @@ describe("every kind of plot", function()
       { function() plot({ 1, 2 }, { 1, 2 }, { x = { 1, 2 } }) end, "x is given twice" },
       { function() plot({ 1, 2 }, 7) end, "options must be a table" },
       { function() plot.run { 1 } end, "expected a run" },
+      { function() plot.binned({ y = { 1, 2 } }, 0) end, "bins must be a number of at least 1" },
+      { function() plot.binned { y = "x" } end, "y is a string" },
+      { function() plot.figure { panels = { nil, plot.lines { 1 } } } end, "panels[1] must be a figure" },
       { function() plot.histogram({ 1 }, { bins = 0 }) end, "bins must be a whole number" },
       { function() plot.histogram({ 1 }, { bins = { 1 } }) end, "at least two edges" },
       { function() plot.histogram({ 1 }, { bins = { 1, 1 } }) end, "must rise" },

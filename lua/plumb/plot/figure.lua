@@ -254,7 +254,8 @@ function figures.combine(settings)
   local given = options.panels
   if type(given) ~= "table" or #given == 0 then fail("plot.figure: panels must be a list of at least one figure") end
   local panels = {}
-  for i, figure in ipairs(given) do
+  for i = 1, #given do
+    local figure = given[i]
     if not figures.is(figure) or #figure.panels ~= 1 then
       fail("plot.figure: panels[%d] must be a figure of one panel, as made by plot.lines or plot.heatmap", i)
     end

@@ -92,14 +92,15 @@ end
 --- Give the result to plot.lines, in a list.
 function plot.binned(spec, bins)
   if type(spec) ~= "table" or spec.y == nil then fail("plot.binned: a series {y = list of numbers, name = ...} was expected") end
-  bins = bins or 150
-  local made, n = {}, #spec.y
+  bins = report.integer("plot.binned", "bins", bins or 150, 1)
+  local all = series.numbers(spec.y, "plot.binned: y")
+  local made, n = {}, #all
   for name, value in pairs(spec) do made[name] = value end
   if n < 2 * bins then return made end
   local x, y, low, high = {}, {}, {}, {}
   for bin = 1, bins do
     local first, last = (bin - 1) * n // bins + 1, bin * n // bins
-    local sorted = table.move(spec.y, first, last, 1, {})
+    local sorted = table.move(all, first, last, 1, {})
     table.sort(sorted)
     x[bin], y[bin] = (first + last) / 2, quantile(sorted, 0.5)
     low[bin], high[bin] = quantile(sorted, 0.1), quantile(sorted, 0.9)

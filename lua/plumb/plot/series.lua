@@ -49,7 +49,7 @@ function series.numbers(value, where)
     elseif type(item) ~= "number" then
       fail("%s[%d] is a %s, expected a number", where, i, type(item))
     end
-    list[i] = item
+    list[i] = item + 0.0 -- differences of integers could wrap
   end
   return list
 end
