@@ -457,20 +457,21 @@ describe("process.run", function()
   end)
 
   it("leaves no descriptor and no zombie behind", function()
-    local function count()
+    local function descriptors()
       collectgarbage()
       collectgarbage() -- files that other tests dropped are closed by now
-      local _, descriptors = run{ "sh", "-c", "ls /proc/$PPID/fd" }.stdout:gsub("\n", "")
-      return descriptors
+      return run{ "sh", "-c", "ls -l /proc/$PPID/fd" }.stdout
     end
-    local before = count()
+    local function count(listing) return select(2, listing:gsub("\n", "")) end
+    local before = descriptors()
     for _ = 1, 20 do
       run({ "cat" }, { stdin = "x" })
       process.run{ "/nonexistent" }
       run({ "sleep", "9" }, { timeout = 0.001 })
       assert.is_false((pcall(process.run, { "true" }, { timeout = 0 })))
     end
-    assert.is_true(count() <= before)
+    local after = descriptors()
+    assert.is_true(count(after) <= count(before), before .. after)
     assert.equal("", run{ "sh", "-c", "cat /proc/[0-9]*/stat 2>/dev/null | grep \") Z $PPID \"" }.stdout)
   end)
 

@@ -43,10 +43,12 @@ end
 --- gnuplot.program(options): the program's name: options.gnuplot, otherwise $PLUMB_GNUPLOT, otherwise gnuplot along PATH.
 function gnuplot.program(options) return options and options.gnuplot or os.getenv("PLUMB_GNUPLOT") or "gnuplot" end
 
---- gnuplot.timeout(options): how many seconds to wait for one figure: options.timeout, otherwise $PLUMB_GNUPLOT_TIMEOUT or 30.
+--- gnuplot.timeout(options): how many seconds to wait for one figure: options.timeout, otherwise $PLUMB_GNUPLOT_TIMEOUT or 30,
+--- but not long after one was stuck.
 function gnuplot.timeout(options)
-  local timeout = options and options.timeout or tonumber(os.getenv("PLUMB_GNUPLOT_TIMEOUT") or "") or DEFAULT_TIMEOUT
-  if timeout <= 0 then timeout = DEFAULT_TIMEOUT end
+  if options and options.timeout then return options.timeout end
+  local timeout = tonumber(os.getenv("PLUMB_GNUPLOT_TIMEOUT") or "") or DEFAULT_TIMEOUT
+  if not (timeout > 0) then timeout = DEFAULT_TIMEOUT end
   return was_stuck and math.min(timeout, TIMEOUT_AFTER_STUCK) or timeout
 end
 
