@@ -6,12 +6,10 @@
 
 #include <errno.h>
 #include <lauxlib.h>
-#include <limits.h>
 #include <math.h>
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -325,14 +323,6 @@ static int process_run(lua_State *L)
     return results;
 }
 
-/* process.isatty(fd): is this descriptor (0, 1, 2, ...) a terminal? */
-static int process_isatty(lua_State *L)
-{
-    lua_Integer fd = luaL_checkinteger(L, 1);
-    lua_pushboolean(L, fd >= 0 && fd <= INT_MAX && isatty((int)fd));
-    return 1;
-}
-
 /* process.time(): seconds of a clock that never goes back; only differences mean anything. */
 static int process_time(lua_State *L)
 {
@@ -340,24 +330,11 @@ static int process_time(lua_State *L)
     return 1;
 }
 
-/* process.terminal_width(): columns of the terminal on standard output, or nil when it is none. */
-static int process_terminal_width(lua_State *L)
-{
-    struct winsize size;
-    if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0)
-        lua_pushinteger(L, size.ws_col);
-    else
-        lua_pushnil(L);
-    return 1;
-}
-
 void process_register(lua_State *L)
 {
     static const luaL_Reg functions[] = {
         {"run", process_run},
-        {"isatty", process_isatty},
         {"time", process_time},
-        {"terminal_width", process_terminal_width},
         {NULL, NULL},
     };
     luaL_newmetatable(L, CONVERSATION_TYPE);
@@ -366,5 +343,6 @@ void process_register(lua_State *L)
     lua_pop(L, 1);
     luaL_newlib(L, functions);
     worker_register(L);
+    terminal_register(L);
     lua_setfield(L, -2, "process");
 }

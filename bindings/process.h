@@ -1,8 +1,8 @@
 /* process.h: running other programs (gnuplot above all) without a shell, workers of plumb's own, and a few facts about
  * the terminal.
  *
- * Lua sees this as require("plumb.core").process; each function is documented above its C body in process.c and
- * worker.c. */
+ * Lua sees this as require("plumb.core").process; each function is documented above its C body in process.c,
+ * worker.c and terminal.c. */
 #ifndef PLUMB_PROCESS_H
 #define PLUMB_PROCESS_H
 
@@ -13,6 +13,9 @@ void process_register(lua_State *L);
 
 /* Adds the functions of worker.c to the table on top of the stack. */
 void worker_register(lua_State *L);
+
+/* Adds the functions of terminal.c to the table on top of the stack. */
+void terminal_register(lua_State *L);
 
 /* Seconds of a clock that never goes back. */
 double process_seconds(void);

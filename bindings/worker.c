@@ -1,7 +1,7 @@
-/* worker.c: other processes of plumb that work for this one, and what such a process needs.
+/* worker.c: processes that work for this one beside it, of plumb or of another program, and what such a process needs.
  *
- * The parent's end: process.start_worker gives a userdata that owns the process and its pipes. Nothing here waits but
- * process.wait_for_workers, and that not for long. The worker's end: process.obey. */
+ * The parent's end: process.start_worker and process.start give a userdata that owns the process and its pipes. Nothing
+ * here waits but process.wait_for_workers, and that not for long. The worker's end: process.obey. */
 #include <errno.h>
 #include <lauxlib.h>
 #include <poll.h>
@@ -20,6 +20,7 @@ enum { READ_BYTES = 1 << 16, MAX_WAIT_MS = 100, READABLE = 3 };
 
 typedef struct {
     Child child;
+    int input;    /* the pipe that worker:write writes to */
     bool blocked; /* the last write took less than it was given */
 } Worker;
 
@@ -28,6 +29,16 @@ static const char *const stream_names[READABLE + 1] = {"stdout", "stderr", "repl
 static const int streams[READABLE] = {CHILD_STDOUT, CHILD_STDERR, CHILD_REPLY};
 
 static Worker *check_worker(lua_State *L, int index) { return luaL_checkudata(L, index, WORKER_TYPE); }
+
+/* A worker that has not been started, on top of the stack. */
+static Worker *new_worker(lua_State *L, int input)
+{
+    Worker *worker = lua_newuserdatauv(L, sizeof *worker, 0);
+    *worker = (Worker){.input = input};
+    child_init(&worker->child);
+    luaL_setmetatable(L, WORKER_TYPE);
+    return worker;
+}
 
 /* process.start_worker({argument, ...}) -> worker
  *
@@ -42,16 +53,31 @@ static int start_worker(lua_State *L)
     char **argv = lua_newuserdatauv(L, (count + 2) * sizeof *argv, 0);
     argv[0] = (char *)self;
     memcpy(argv + 1, arguments, (count + 1) * sizeof *argv);
-    Worker *worker = lua_newuserdatauv(L, sizeof *worker, 0);
-    *worker = (Worker){0};
-    child_init(&worker->child);
-    luaL_setmetatable(L, WORKER_TYPE);
+    Worker *worker = new_worker(L, CHILD_REQUEST);
     int failure = child_start(&worker->child, argv, NULL, CHILD_MAX_PIPES);
     if (failure) {
         child_end(&worker->child);
         return luaL_error(L, "can't start a worker process: %s", strerror(failure));
     }
     child_close(&worker->child, CHILD_STDIN);
+    return 1;
+}
+
+/* process.start({program, argument, ...}) -> worker, or nil and a message
+ *
+ * Starts a program, found along PATH, that reads its requests as its standard input. */
+static int start_program(lua_State *L)
+{
+    lua_settop(L, 1);
+    char **argv = process_check_argv(L, 1, "process.start");
+    Worker *worker = new_worker(L, CHILD_STDIN);
+    int failure = child_start(&worker->child, argv, NULL, CHILD_STANDARD_PIPES);
+    if (failure) {
+        child_end(&worker->child);
+        luaL_pushfail(L);
+        lua_pushfstring(L, "can't start '%s': %s", argv[0], strerror(failure));
+        return 2;
+    }
     return 1;
 }
 
@@ -64,13 +90,13 @@ static int worker_write(lua_State *L)
     const char *bytes = luaL_checklstring(L, 2, &length);
     lua_Integer first = luaL_optinteger(L, 3, 1);
     luaL_argcheck(L, first >= 1 && (size_t)first <= length + 1, 3, "outside of the string");
-    int fd = worker->child.fd[CHILD_REQUEST];
+    int fd = worker->child.fd[worker->input];
     size_t left = length - (size_t)(first - 1);
     ssize_t count = fd < 0 ? -1 : write(fd, bytes + first - 1, left);
     if (count < 0 && fd >= 0 && (errno == EINTR || errno == EAGAIN))
         count = 0;
     if (count < 0) {
-        child_close(&worker->child, CHILD_REQUEST);
+        child_close(&worker->child, worker->input);
         luaL_pushfail(L);
         return 1;
     }
@@ -126,6 +152,15 @@ static int worker_stop(lua_State *L)
     return 0;
 }
 
+/* worker:leave(): closes the pipes and lets the process go on by itself */
+static int worker_leave(lua_State *L)
+{
+    Worker *worker = check_worker(L, 1);
+    worker->child.pid = 0;
+    child_end(&worker->child);
+    return 0;
+}
+
 /* process.wait_for_workers({worker, ...}): until one has something to say, or takes requests again; at most a tenth of a
  * second, so that exit codes and Ctrl-C are noticed */
 static int wait_for_workers(lua_State *L)
@@ -141,7 +176,7 @@ static int wait_for_workers(lua_State *L)
         for (int k = 0; k < READABLE; k++)
             of_worker[k] = (struct pollfd){.fd = worker->child.fd[streams[k]], .events = POLLIN};
         of_worker[READABLE] =
-            (struct pollfd){.fd = worker->blocked ? worker->child.fd[CHILD_REQUEST] : -1, .events = POLLOUT};
+            (struct pollfd){.fd = worker->blocked ? worker->child.fd[worker->input] : -1, .events = POLLOUT};
         lua_pop(L, 1);
     }
     poll(polled, (READABLE + 1) * count, MAX_WAIT_MS);
@@ -170,13 +205,12 @@ static int obey(lua_State *L)
 void worker_register(lua_State *L)
 {
     static const luaL_Reg functions[] = {
-        {"start_worker", start_worker}, {"wait_for_workers", wait_for_workers},
-        {"pid", own_pid},               {"obey", obey},
-        {NULL, NULL},
+        {"start_worker", start_worker}, {"start", start_program}, {"wait_for_workers", wait_for_workers},
+        {"pid", own_pid},               {"obey", obey},           {NULL, NULL},
     };
     static const luaL_Reg methods[] = {
-        {"write", worker_write}, {"read", worker_read}, {"status", worker_status},
-        {"pid", worker_pid},     {"stop", worker_stop}, {NULL, NULL},
+        {"write", worker_write}, {"read", worker_read}, {"status", worker_status}, {"pid", worker_pid},
+        {"stop", worker_stop},   {"leave", worker_leave}, {NULL, NULL},
     };
     luaL_setfuncs(L, functions, 0);
     luaL_newmetatable(L, WORKER_TYPE);

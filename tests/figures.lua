@@ -8,6 +8,12 @@ local function wave(count, phase)
   return list
 end
 
+local function wave_x(count)
+  local list = {}
+  for i = 1, count do list[i] = i ^ 1.5 end
+  return list
+end
+
 local function letters(count)
   local list = {}
   for i = 1, count do list[i] = i % 3 == 0 and "c" or i % 3 == 1 and "a" or "b" end
@@ -47,6 +53,12 @@ return function()
     images = plot.images(plumb.rand(7, 1, 8, 8), { titles = { "a", "b", "c", "d", "e", "f", "g" } }),
     color_images = plot.images(plumb.rand(2, 3, 5, 4)),
     image = plot.image(plumb.randn(9, 9), { colors = "diverging", colorbar = true, zlabel = "weight" }),
+    direct = plot.lines({ first = wave(60), second = wave(60, 2) }, { legend = "direct" }),
+    histogram = plot.histogram({ a = plumb.randn(500), b = plumb.randn(20, 20) + 1 }, { title = "samples" }),
+    log_histogram = plot.histogram(plumb.rand(500), { logx = true, logy = true, density = true }),
+    surface = plot.surface(plumb.rand(9, 12), { zlabel = "z" }),
+    contour = plot.contour(plumb.rand(9, 12), { x = wave_x(12), levels = 4, series = { path = { x = { 2, 3 }, y = { 4, 5 } } } }),
+    flat_contour = plot.contour({ { 1, 1 }, { 1, 1 } }),
     panels = plot.figure{ title = "all", panels = { lines, scatter, plot.heatmap{ { 1, 2 } }, plot.image{ { 1, 2 } } }, columns = 2 },
   }
 end

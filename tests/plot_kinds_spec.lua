@@ -74,6 +74,10 @@ describe("points", function()
 end)
 
 describe("plot.lines", function()
+  it("draws whole numbers as large as they come", function()
+    has(svg(plot.scatter({ math.maxinteger, math.mininteger }, { 1, 2 })), "</svg>")
+  end)
+
   it("draws a second y axis with a label and a scale of its own", function()
     local bytes = svg(plot.lines({ { name = "loss", y = { 1, 2 } }, { name = "rate", y = { 1, 1e6 }, axis = 2 } },
       { ylabel = "the left", y2label = "the right", logy2 = true }))
@@ -189,6 +193,165 @@ describe("plot.images", function()
   end)
 end)
 
+describe("plot(...)", function()
+  local function rows(figure)
+    figure:save(folder .. "/a.gp")
+    return folders.read(folder .. "/a.gp")
+  end
+
+  it("takes y, x and y, or x and named series, with options behind", function()
+    has(rows(plot({ 4, 5 })), "\n1 4\n2 5\n")
+    has(rows(plot({ 4, 5 }, { title = "t", xrange = { 0, 9 } })), "\n1 4\n2 5\n", "set xrange [0:9]")
+    has(rows(plot({ 7, 8 }, { 4, 5 })), "\n7 4\n8 5\n")
+    has(rows(plot(plumb.tensor { 7, 8 }, plumb.tensor { 4, 5 }, { title = "t" })), "\n7 4\n8 5\n", "title 't'")
+    has(rows(plot({ 7, 8 }, { a = { 4, 5 }, b = { 6, 3 } })), "\n7 4\n8 5\n", "\n7 6\n8 3\n")
+    has(rows(plot({ 7, 8 }, { { y = { 4, 5 }, name = "n" } })), "\n7 4\n8 5\n")
+    has(rows(plot.scatter({ 7, 8 }, { 4, 5 })), "\n7 4\n8 5\n", "with points")
+  end)
+
+  it("shows a run with its accuracies", function()
+    local model = plumb.nn.Sequential { plumb.nn.Linear(2, 2) }
+    local set = { x = plumb.randn(8, 2), y = plumb.randint(1, 2, { 8 }) }
+    local run = plumb.fit(model, set, { loss = plumb.nn.CrossEntropyLoss(), optimizer = plumb.optim.SGD { lr = 0.1 }, epochs = 3,
+      validate = set, progress = false })
+    local figure = plot(run)
+    assert.equal(2, #figure.panels)
+    has(svg(figure), ">loss<", ">accuracy<", ">training<", ">test<", ">epoch<")
+    assert.equal(1, #plot(setmetatable({ train_loss = { 1 }, test_loss = {}, train_accuracy = {} }, getmetatable(run))).panels)
+    has(svg(plot.lines { sgd = run }), ">sgd, training<")
+  end)
+end)
+
+describe("direct labels", function()
+  it("stand in order beside the ends of the lines, none upon another", function()
+    local bytes = svg(plot.lines({ a = { 1, 2, 3 }, b = { 3, 2, 2.95 }, c = { 3, 2, 0 } }))
+    local height = {}
+    for y, name in bytes:gmatch('<g transform="translate%([%d.]+,([%d.]+)%)"[^>]*>%s*<text>([abc])</text>') do
+      height[name] = tonumber(y)
+    end
+    assert.is_true(height.a + 15 < height.b and height.b + 15 < height.c)
+  end)
+
+  it("give way to a legend where the ends are too close, and come when asked for", function()
+    local same = { a = { 1, 2 }, b = { 1.1, 2 }, c = { 1.2, 2 }, d = { 1.3, 2 } }
+    plot.lines(same):save(folder .. "/a.gp")
+    assert.is_nil(folders.read(folder .. "/a.gp"):find("set arrow", 1, true))
+    plot.lines(same, { legend = "direct" }):save(folder .. "/a.gp")
+    assert.equal(4, count(folders.read(folder .. "/a.gp"), "set arrow"))
+  end)
+end)
+
+describe("plot.histogram", function()
+  local function bars(...)
+    local list = {}
+    plot.histogram(...):save(folder .. "/a.gp")
+    for row in folders.read(folder .. "/a.gp"):match("<< EOD\n(.-)EOD"):gmatch("[^\n]+") do
+      local x, height, left, right = row:match("(%S+) (%S+) (%S+) (%S+)")
+      list[#list + 1] = { left = tonumber(left), right = tonumber(right), height = tonumber(height) }
+      assert.near((left + right) / 2, tonumber(x), 1e-6)
+    end
+    return list
+  end
+
+  it("counts into bins that hold their lower edge, the last one both", function()
+    local made = bars({ 0, 1, 1.5, 2, 2, 4 }, { bins = 4 })
+    assert.same({ { left = 0, right = 1, height = 1 }, { left = 1, right = 2, height = 2 }, { left = 2, right = 3, height = 2 },
+      { left = 3, right = 4, height = 1 } }, made)
+    assert.same({ { left = -1, right = 0.5, height = 1 }, { left = 0.5, right = 2, height = 3 } },
+      bars({ 0, 1, 1, 2, 5, 7 }, { bins = { -1, 0.5, 2 } }))
+  end)
+
+  it("gives whole numbers a bin each, and other numbers sensible ones", function()
+    assert.same({ { left = 0.5, right = 1.5, height = 2 }, { left = 2.5, right = 3.5, height = 1 } }, bars { 1, 3, 1 })
+    local many = bars(plumb.randn({ 100, 100 }, { seed = 3 }))
+    assert.is_true(#many > 20 and #many <= 100, #many .. " bins")
+    local total = 0
+    for _, bar in ipairs(many) do total = total + bar.height end
+    assert.equal(10000, total)
+    assert.same({ { left = 4.5, right = 5.5, height = 3 } }, bars { 5, 5, 5 })
+    assert.equal(1, #bars { 0.25, 0.25 })
+  end)
+
+  it("has an area of 1 as a density, also in log bins", function()
+    for _, log in ipairs { false, true } do
+      local area = 0
+      for _, bar in ipairs(bars(plumb.rand({ 1000 }, { seed = 1 }), { density = true, logx = log })) do
+        area = area + bar.height * (bar.right - bar.left)
+      end
+      assert.near(1, area, 1e-6)
+    end
+  end)
+
+  it("draws a box for each bar, names samples, and tells what it left out", function()
+    local figure = plot.histogram({ before = { 1, 1, 2, 0 / 0 }, after = { 2, 3 } }, { xlabel = "label" })
+    local bytes = svg(figure)
+    has(bytes, ">before<", ">after<", ">count<", ">label<")
+    assert.equal(2 * (2 + 1), count(bytes, "fill%-opacity = '0.35")) -- two bars and an entry of the legend each
+    has(table.concat(figure:notes()), "sample 'before': 1 of 4 values are not finite or in no bin")
+    has(svg(plot.histogram { 0 / 0 }), "no finite data")
+    has(svg(plot.histogram(plumb.zeros(0))), "no finite data")
+  end)
+end)
+
+describe("plot.contour", function()
+  local function bowl(n)
+    local z = {}
+    for r = 1, n do
+      z[r] = {}
+      for c = 1, n do z[r][c] = ((r - 1) / (n - 1) * 2 - 1) ^ 2 + ((c - 1) / (n - 1) * 2 - 1) ^ 2 end
+    end
+    return z
+  end
+
+  it("draws lines of equal height: circles of x^2 + y^2", function()
+    local axis = plumb.linspace(-1, 1, 41)
+    plot.contour(bowl(41), { x = axis, y = axis, levels = { 0.25, 0.81, 7 } }):save(folder .. "/a.gp")
+    local script = folders.read(folder .. "/a.gp")
+    has(script, "levels discrete 0.25,0.81\n")
+    local lines = script:gsub("plot \\.*", 'set print "-"\nprint $panel1_field_lines\n'):gsub("\nset output [^\n]*", "")
+    local result = plumb.core.process.run({ "gnuplot", "-d", "-" }, { stdin = lines })
+    local points = 0
+    for x, y, level in result.stdout:gmatch("\n%s*([-%d.e]+)%s+([-%d.e]+)%s+([%d.]+)") do
+      assert.near(tonumber(level), x ^ 2 + y ^ 2, 0.003)
+      points = points + 1
+    end
+    assert.is_true(points > 100, points .. " points")
+  end)
+
+  it("labels the lines and draws series over them", function()
+    local bytes = svg(plot.contour(bowl(21), { levels = { 0.5 }, xlabel = "x", zlabel = "loss", title = "bowl",
+      series = { descent = { x = { 2, 5, 9 }, y = { 3, 6, 9 }, labels = { "start" } } } }))
+    has(bytes, ">0.5<", ">descent<", ">start<", ">bowl<", ">loss<", "<image", "color='rgb(213,  94,   0)'")
+  end)
+
+  it("puts x and y right side up, rising or falling", function()
+    local map = plot.contour({ { 0, 0 }, { 0, 1 } }):text(60) -- z is 1 at x = 2, y = 2: top right
+    local first, last = map:match("%-%+\n|(.-)|\n"), map:match(".*\n|(.-)|\n")
+    assert.equal("@", first:sub(-1))
+    assert.equal(" ", first:sub(1, 1))
+    assert.equal(" ", last:sub(-1))
+    local flipped = plot.contour({ { 0, 0 }, { 0, 1 } }, { x = { 2, 1 }, y = { 5, 4 } }):text(60)
+    assert.equal("@", flipped:match(".*\n|(.-)|\n"):sub(1, 1))
+    has(flipped, "up: y from 4 to 5", "across: x from 1 to 2")
+  end)
+end)
+
+describe("plot.surface", function()
+  it("draws a face for each cell, coloured by its height", function()
+    local bytes = svg(plot.surface({ { 0, 1, 2 }, { 1, 2, 3 }, { 2, 3, 4 } }, { title = "plane", zlabel = "height", xlabel = "x",
+      colorbar = false }))
+    has(bytes, ">plane<", ">height<", ">x<")
+    assert.equal(4, #cell_colors(bytes))
+  end)
+
+  it("leaves holes where the field is not finite", function()
+    local figure = plot.surface { { 0, 1, 2 }, { 1, 0 / 0, 3 }, { 2, 3, 4 } }
+    svg(figure)
+    has(table.concat(figure:notes()), "1 of 9 cells left out")
+    has(svg(plot.surface { { 0 / 0, 0 / 0 }, { 0 / 0, 0 / 0 } }), "no finite data")
+  end)
+end)
+
 describe("every kind of plot", function()
   it("says what is wrong with bad input, and where", function()
     local cases = {
@@ -220,6 +383,26 @@ describe("every kind of plot", function()
       { function() plot.scatter { y = { 1, 2 }, color = { 1 } } end, "color has 1 values" },
       { function() plot.scatter { y = { 1 }, marker = "smiley" } end, "marker must be an index" },
       { function() plot.scatter { y = { 1 }, color = "red" } end, "color must be" },
+      { function() plot() end, "not a nil" },
+      { function() plot({ 1, 2 }, { 1, 2, 3 }) end, "x has 2 values, but y has 3" },
+      { function() plot({ 1, 2 }, { 1, 2 }, 7) end, "options must be a table" },
+      { function() plot({ 1, 2 }, { 1, 2 }, { x = { 1, 2 } }) end, "x is given twice" },
+      { function() plot({ 1, 2 }, 7) end, "options must be a table" },
+      { function() plot.run { 1 } end, "expected a run" },
+      { function() plot.binned({ y = { 1, 2 } }, 0) end, "bins must be a number of at least 1" },
+      { function() plot.binned { y = "x" } end, "y is a string" },
+      { function() plot.figure { panels = { nil, plot.lines { 1 } } } end, "panels[1] must be a figure" },
+      { function() plot.histogram({ 1 }, { bins = 0 }) end, "bins must be a whole number" },
+      { function() plot.histogram({ 1 }, { bins = { 1 } }) end, "at least two edges" },
+      { function() plot.histogram({ 1 }, { bins = { 1, 1 } }) end, "must rise" },
+      { function() plot.histogram("x") end, "not a string" },
+      { function() plot.histogram { a = { "x" } } end, "sample a[1] is a string" },
+      { function() plot.surface { { 1, 2 } } end, "at least 2 x 2" },
+      { function() plot.contour({ { 1, 2 }, { 3, 4 } }, { x = { 1 } }) end, "x has 1 values, but the matrix has 2 columns" },
+      { function() plot.contour({ { 1, 2 }, { 3, 4 } }, { y = { 1, 1 } }) end, "rise or fall" },
+      { function() plot.contour({ { 1, 2 }, { 3, 4 } }, { levels = 0 }) end, "levels must be" },
+      { function() plot.contour({ { 1, 2 }, { 3, 4 } }, { series = "x" }) end, "option series" },
+      { function() plot.surface({ { 1, 2 }, { 3, 4 } }, { azimuth = 0 / 0 }) end, "azimuth must be a finite number" },
     }
     for _, case in ipairs(cases) do support.fails_here(case[1], case[2]) end
   end)

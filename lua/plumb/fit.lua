@@ -24,13 +24,20 @@ Run.__tostring = function(run)
     last and ("%.6g"):format(last) or "none", run.stopped and ", stopped: " .. run.stopped or "")
 end
 
+--- run:watch(options): from here on the run's losses are drawn live while it trains, in a window or in the terminal; call it in
+--- a hook, or give fit the option watch. options: interval = seconds between figures, 1, logy = true, as = "window" or "text".
+function Run:watch(options)
+  self.watcher = require("plumb.plot.watch").new(self, options)
+  return self
+end
+
 -- ---- checks ----
 
 local function all_finite(t) return (t * 0):sum():item() == 0 end
 
 local defaults = { loss = report.none, optimizer = report.none, epochs = 1, validate = report.none, on_step = report.none,
-  on_epoch = report.none, progress = true, schedule = report.none, clip_norm = report.none, clip_value = report.none,
-  record = report.none }
+  on_epoch = report.none, progress = true, watch = false, schedule = report.none, clip_norm = report.none,
+  clip_value = report.none, record = report.none }
 for name, value in pairs(batches.defaults) do defaults[name] = value end
 
 -- Something that can be called; nn.MSELoss without its () can be too, but is a mistake.
@@ -78,6 +85,9 @@ local function check_options(model, train, given)
   end
   if type(options.progress) ~= "boolean" and type(options.progress) ~= "string" then
     report.fail("fit: progress must be true, false or a label, not %s", type(options.progress))
+  end
+  if type(options.watch) ~= "boolean" and type(options.watch) ~= "table" then
+    report.fail("fit: watch must be true, false or a table of options, not %s", type(options.watch))
   end
   report.integer("fit", "epochs", options.epochs, 0)
   batches.check(train, given or {}, options)
@@ -232,6 +242,7 @@ local function train_epoch(run, loop)
     loss_sum, accuracy_sum = loss_sum + n * loss, accuracy_sum + n * results[2]:item()
     run.loss = loss
     recorder.keep(loop.recorders, run.recorded, results, 3)
+    if run.watcher then run.watcher:update() end
     if options.on_step and options.on_step(run, loss) == false then run.stopped = "by on_step" break end
     loop.bar:update(run.step, loop.note)
   end
@@ -271,7 +282,8 @@ end
 --- shuffle = true, drop_last = false (leave out a last, shorter batch), augment = {shift = pixels, flip = true} and normalize =
 --- {mean =, std =} (see data.loader; a set to validate on is normalised alike, not augmented), schedule = optim.StepLR{...} (it
 --- sets run.optimizer's rate, and gives it back at the end), clip_norm or clip_value = the limit of the gradient's norm, or of
---- its elements (optim.clip_norm), on_step = function(run, loss), on_epoch = function(run), progress = true (or a label).
+--- its elements (optim.clip_norm), on_step = function(run, loss), on_epoch = function(run), progress = true (or a label),
+--- watch = false (true, or the options of run:watch: the losses are drawn live).
 --- A hook that returns false stops the training. A loss that is not finite is an error that names the step; the parameters are
 --- then those before it, or, where an infinite gradient had spoiled them, the last ones known to be finite. While it trains the
 --- model is in training mode, afterwards in the mode it had; `validate` is measured in evaluation mode. Dropout draws by seed
@@ -288,6 +300,8 @@ local function fit(model, train, given)
   end
   local run = new_run(model, options)
   local source = batches.source(train, options, model.theta:dtype())
+  run.steps_per_epoch = source.steps
+  if options.watch then run:watch(options.watch ~= true and options.watch or nil) end
   local steps = source.steps * options.epochs
   schedule.check(options.schedule, options.optimizer, steps)
   local follower <close> = schedule.follow(options.schedule, options.optimizer)
@@ -314,6 +328,7 @@ local function fit(model, train, given)
   end
   run.seconds = core.process.time() - started
   check_parameters(run, loop)
+  if run.watcher then run.watcher:finish() end
   return run
 end
 

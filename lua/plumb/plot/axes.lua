@@ -110,9 +110,13 @@ function axes.color_bar(set, made, canvas)
     return
   end
   set("set colorbox noborder; set cbtics out scale 0.5 textcolor rgb '#222222'")
-  local digits = math.max(#number(made.shade.lo, 3), #number(made.shade.hi, 3)) -- gnuplot keeps room for short ones
-  axes.label(set, "cblabel", made.options.zlabel, 0.7 * canvas.height / canvas.char_width,
-    (" offset %s,0"):format(number(math.max(0, digits - 2))))
+  local label = made.options.zlabel
+  if label == nil or label == "" then return end
+  local digits = math.min(5, math.max(#number(made.shade.lo, 3), #number(made.shade.hi, 3)))
+  if made.kind ~= "surface" then -- gnuplot keeps room for short numbers only
+    set("set rmargin %s", number(0.07 * canvas.width / canvas.char_width + digits + 3, 3))
+  end
+  axes.label(set, "cblabel", label, 0.7 * canvas.height / canvas.char_width, (" offset %s,0"):format(math.max(0, digits - 2)))
 end
 
 --- axes.note(set, value, place, how): a text of the user's at a place in gnuplot's coordinates.

@@ -66,10 +66,11 @@ local function write_ranges(set, made)
   if made.is_square then set("set size ratio -1") end
 end
 
+-- gnuplot takes the text of a tick for a format of its number.
 local function choose_labels(labels, step, limit)
   local parts = {}
   for i = 1, #labels, step do
-    parts[#parts + 1] = ("%s %d"):format(text.quote(text.shorten(labels[i], limit)), i)
+    parts[#parts + 1] = ("%s %d"):format(text.quote(text.shorten(labels[i], limit):gsub("%%", "%%%%")), i)
   end
   return table.concat(parts, ", ")
 end

@@ -1,4 +1,5 @@
---- Draws cells and images with characters: small matrices as tables of numbers, larger ones as shades of " .:-=+*#%@".
+--- Draws cells, images and fields with characters: small matrices as tables of numbers, larger ones as shades of
+-- " .:-=+*#%@". Surfaces and contours are shades too, as seen from above.
 
 local text = require "plumb.plot.text"
 local panel = require "plumb.plot.panel"
@@ -8,6 +9,7 @@ local characters = {}
 local RAMP = " .:-=+*#%@"
 local NOTHING = "?"
 local MOST_ROWS = 30            -- of a shaded map
+local MOST_FIELD_ROWS = 22
 local MOST_TABLE_ROWS = 40
 local IMAGE_COLUMNS = 24        -- of one image; a character is twice as high as wide
 local MOST_IMAGES = 12
@@ -100,8 +102,9 @@ local function number_table(made, columns)
 end
 
 local function shaded_map(made, columns)
-  local wide = math.min(columns - 2, 2 * made.columns)
+  local wide = math.min(columns - 2, made.field and columns or 2 * made.columns)
   local high = math.max(1, math.min(MOST_ROWS, made.rows, math.ceil(made.rows * wide / made.columns)))
+  if made.field then high = MOST_FIELD_ROWS end
   local place = { top = 1, left = 1, rows = made.rows, columns = made.columns }
   local lines = shaded(made.cells, place, high, wide, position_on(made), NOTHING)
   local edge = "+" .. ("-"):rep(wide) .. "+"
@@ -112,11 +115,18 @@ local function shaded_map(made, columns)
   return lines
 end
 
+local function extent(direction, label, list)
+  return ("%s: %s from %s to %s"):format(direction, label or (direction == "up" and "y" or "x"), text.number(list[1], 4),
+    text.number(list[#list], 4))
+end
+
 local function heatmap(made, columns)
-  local lines = number_table(made, columns) or shaded_map(made, columns)
+  local lines = not made.field and number_table(made, columns) or shaded_map(made, columns)
   local options = made.options
-  if options.ylabel then table.insert(lines, 1, "down: " .. options.ylabel) end
-  if options.xlabel then lines[#lines + 1] = "across: " .. options.xlabel end
+  local down, across = options.ylabel and "down: " .. options.ylabel, options.xlabel and "across: " .. options.xlabel
+  if made.field then down, across = extent("up", options.ylabel, made.field.y), extent("across", options.xlabel, made.field.x) end
+  if down then table.insert(lines, 1, down) end
+  lines[#lines + 1] = across
   return lines
 end
 

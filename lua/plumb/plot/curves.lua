@@ -5,6 +5,7 @@ local look = require "plumb.plot.look"
 local panel = require "plumb.plot.panel"
 local axes = require "plumb.plot.axes"
 local legend = require "plumb.plot.legend"
+local surface = require "plumb.plot.surface"
 local is_drawable = require("plumb.plot.options").is_drawable
 
 local curves = {}
@@ -39,12 +40,13 @@ end
 
 --- curves.write_data(lines, made, prefix): the here-documents that the plot command names.
 function curves.write_data(lines, made, prefix)
+  if made.fill then surface.write_ground(lines, made, prefix .. "field") end
   for k, layer in ipairs(made.layers) do
     local one, axis = layer.series, panel.y_axis(made, layer)
     if made.x and axis and not layer.is_empty then
       local name, digits = prefix .. "series" .. k, math.max(made.x.digits, axis.digits)
       local columns = { one.x, one.y }
-      for _, more in ipairs { one.sizes or false, one.shades or false } do columns[#columns + 1] = more or nil end
+      for _, more in ipairs { "sizes", "shades", "left", "right" } do columns[#columns + 1] = one[more] end
       axes.write_rows(lines, name, columns, layer.points, digits)
       local lonely = one.style == "lines" and lonely_points(layer.points) or {}
       if #lonely > 0 then axes.write_rows(lines, name .. "_single", { one.x, one.y }, lonely, digits) end
@@ -87,7 +89,14 @@ end
 -- The entry of the legend for a series that has nothing to show, or whose points differ in size or colour.
 local function key_entry(one, style, k, how, shown)
   local color = ("lc rgb '%s'"):format(one.shades and "#555555" or look.color(one.color, k))
-  return ("keyentry with %s %s %s %s"):format(style, color, how[style]:gsub("variable", "0.8"), shown)
+  local look_alike = how[style]:gsub("variable", "0.8")
+  return ("keyentry with %s %s %s %s"):format(style == "bars" and "boxes" or style, color, look_alike, shown)
+end
+
+-- Bars from the axis up, light so that those behind show.
+local function bar_clause(one, axis, k, name, shown)
+  return ("$%s using 1:2:3:4:(%s):2 with boxxyerror lc rgb '%s' lw 1.5 fill transparent solid 0.35 border %s"):format(name,
+    number(axis.log and axis.lo or math.max(0, axis.lo), 15), look.color(one.color, k), shown)
 end
 
 local function layer_clauses(layer, axis, k, name, title, canvas)
@@ -96,10 +105,11 @@ local function layer_clauses(layer, axis, k, name, title, canvas)
   local style = one.style
   if style == "lines" and (count <= MOST_MARKED_POINTS or one.sizes or one.marker) then style = "linespoints" end
   local marked = marks(one, k, count, canvas)
-  local how = { lines = line, steps = line, points = marked, linespoints = line .. " " .. marked }
+  local how = { bars = "", lines = line, steps = line, points = marked, linespoints = line .. " " .. marked }
   local on_axes = one.axis == 2 and "axes x1y2 " or ""
   local shown = title == "" and "notitle" or "title " .. quote(title)
   if layer.is_empty or not axis then return { key_entry(one, style, k, how, shown) } end
+  if style == "bars" then return { bar_clause(one, axis, k, name, shown) } end
   local clauses = {}
   if one.lo and canvas.kind ~= "text" then
     clauses[1] = ("$%s_band using 1:2:3 %swith filledcurves lc rgb '%s' fill transparent solid 0.2 noborder notitle"):format(
@@ -124,6 +134,8 @@ local LABEL_LENGTH = 40
 
 -- A label stands right of its point, or left of it in the right quarter of the panel.
 local function write_point_labels(set, made, canvas)
+  local ink = made.fill and surface.ink(made) or "#222222"
+  local how = canvas.kind == "text" and "" or (" font ',9.5' textcolor rgb '%s' front"):format(ink)
   local count = 0
   for _, layer in ipairs(made.layers) do
     local one, axis = layer.series, panel.y_axis(made, layer)
@@ -132,10 +144,20 @@ local function write_point_labels(set, made, canvas)
         count = count + 1
         local side = panel.position(made.x, one.x[i]) > 0.75 and "right offset char -0.8,0" or "left offset char 0.8,0"
         local place = ("first %s,%s %s"):format(number(one.x[i], 15), one.axis == 2 and "second" or "first", number(one.y[i], 15))
-        axes.note(set, text.shorten(one.labels[i], LABEL_LENGTH), place,
-          side .. (canvas.kind == "text" and "" or " font ',9.5' textcolor rgb '#222222' front"))
+        axes.note(set, text.shorten(one.labels[i], LABEL_LENGTH), place, side .. how)
       end
     end
+  end
+end
+
+-- A name right of each line's end, joined to it by a piece of that line.
+local function write_direct_names(set, made, direct, names, longest, canvas)
+  set("unset key; set rmargin %s", number(longest + 5))
+  for _, one in ipairs(direct) do
+    local color, line = pen(made.layers[one.layer], one.layer, canvas)
+    local at = number(one.at, 6)
+    set("set arrow from first %s,%s to graph 1.03,%s nohead %s %s", number(one.x, 15), number(one.y, 15), at, color, line)
+    axes.note(set, names[one.layer], "graph 1.04," .. at, "left textcolor rgb '#222222'")
   end
 end
 
@@ -158,9 +180,14 @@ function curves.write_panel(lines, made, prefix, canvas)
   end
   if made.shade and canvas.kind ~= "text" then axes.color_bar(set, made, canvas) end
   local names, longest, shown = legend.names(made, canvas)
-  legend.write(set, made, canvas, longest, shown)
+  local direct = legend.direct(made, canvas, names, longest)
+  if direct then
+    write_direct_names(set, made, direct, names, longest, canvas)
+  else
+    legend.write(set, made, canvas, longest, shown)
+  end
   write_point_labels(set, made, canvas)
-  local clauses = {}
+  local clauses = made.fill and surface.ground_clauses(made, prefix .. "field") or {}
   for k, layer in ipairs(made.layers) do
     local some = layer_clauses(layer, panel.y_axis(made, layer), k, prefix .. "series" .. k, names[k], canvas)
     table.move(some, 1, #some, #clauses + 1, clauses)

@@ -4,8 +4,10 @@ local report = require "plumb.report"
 local options_of = require "plumb.plot.options"
 local script = require "plumb.plot.script"
 local characters = require "plumb.plot.characters"
+local display = require "plumb.plot.display"
 local gnuplot = require "plumb.plot.gnuplot"
 local text = require "plumb.plot.text"
+local progress = require "plumb.progress"
 local process = require("plumb.core").process
 
 local fail = report.fail
@@ -128,11 +130,22 @@ end
 
 -- One panel with characters; nil and a message when gnuplot, which draws curves, fails.
 local function panel_text(made, columns, options)
-  if made.kind ~= "axes" then return characters.draw(made, columns) end
+  if made.kind ~= "axes" or made.field then return characters.draw(made, columns) end
   local single = { panels = { made }, columns = 1 }
   local bytes, message = gnuplot.draw(script.write(single, script.canvas("text", single, columns)), "text", options)
   if not bytes then return nil, message end
   return (bytes:gsub("\f", ""):gsub("[ \t]+\n", "\n"):gsub("%s+$", ""):gsub("^\n+", ""))
+end
+
+local function draw_text(figure, columns, options)
+  columns = math.tointeger(math.max(40, math.min(columns, 400)) // 1) - 1 -- a full last column would wrap on some terminals
+  local parts = { figure.title and text.clean(figure.title) }
+  for _, made in ipairs(figure.panels) do
+    local drawn, message = panel_text(made, columns, options)
+    if not drawn then return nil, message end
+    parts[#parts + 1] = drawn
+  end
+  return table.concat(parts, "\n\n") .. "\n"
 end
 
 --- figure:text(columns, options): the figure drawn with characters, one panel below the other; nil and a message when
@@ -142,27 +155,53 @@ function Figure:text(columns, options)
   if type(columns) ~= "number" or columns ~= columns then
     fail("figure:text: columns must be a number, not a %s", type(columns))
   end
-  columns = math.tointeger(math.max(40, math.min(columns, 400)) // 1) - 1 -- a full last column would wrap on some terminals
   options = options_of.check(options, "figure:text", DRAW_OPTIONS)
   warn_if_empty(self)
-  local parts = { self.title and text.clean(self.title) }
-  for _, made in ipairs(self.panels) do
-    local drawn, message = panel_text(made, columns, options)
-    if not drawn then
-      return failed("gnuplot", message .. '; figure:save("name.gp") keeps the figure as a script')
-    end
-    parts[#parts + 1] = drawn
-  end
-  return table.concat(parts, "\n\n") .. "\n"
+  local drawn, message = draw_text(self, columns, options)
+  if not drawn then return failed("gnuplot", message .. '; figure:save("name.gp") keeps the figure as a script') end
+  return drawn
 end
 
---- figure:show(options): prints the figure as text that fits the terminal. Returns nil and a message when gnuplot fails.
-function Figure:show(options)
-  local drawn, message = self:text(nil, options)
-  if not drawn then return nil, message end
-  io.stdout:write(drawn)
+local function write_out(bytes)
+  progress.hide()
+  io.stdout:write(bytes)
   io.stdout:flush()
+  return true
 end
+
+-- The script of a figure that could not be shown: nothing that was computed is lost.
+local function keep_script(figure, message)
+  local path = os.tmpname()
+  os.remove(path)
+  local saved, script_message = save_script(figure, path, path .. ".gp")
+  return failed("gnuplot", ("%s; %s"):format(message, saved and ("the figure is saved as the script '%s'"):format(saved)
+    or script_message))
+end
+
+local SHOW_OPTIONS = { timeout = "seconds", gnuplot = "text", as = { "window", "sixel", "text" }, window = "count" }
+
+--- figure:show(options): shows the figure: in a window where there is a display and gnuplot has a terminal for it (qt, wxt or
+--- x11), else in the terminal itself where that knows sixel, else with characters. Returns true, or nil and a message when
+--- gnuplot fails, after one warning; the figure is then kept as a script. options: as = "window", "sixel" or "text" (otherwise
+--- the environment's PLUMB_PLOT), window = number of the window, 1; timeout in seconds, gnuplot = the program.
+function Figure:show(options)
+  options = options_of.check(options, "figure:show", SHOW_OPTIONS)
+  warn_if_empty(self)
+  local kind = display.choose(options)
+  if kind == "window" then
+    local shown, message = display.in_window(self, options.window or 1, options)
+    if shown then return true end
+    return keep_script(self, message)
+  end
+  local bytes, message
+  if kind == "sixel" then bytes, message = display.as_sixel(self, options)
+  else bytes, message = draw_text(self, process.terminal_width() or 80, options) end
+  if not bytes then return keep_script(self, message) end
+  return write_out(kind == "sixel" and bytes .. "\n" or bytes)
+end
+
+-- What the prompt does with a figure that a statement gives.
+Figure.__show = Figure.show
 
 --- figure:notes(): a list of sentences about what the figure leaves out; empty when nothing.
 function Figure:notes()
@@ -196,19 +235,9 @@ function figures.single(made, size)
   }, Figure)
 end
 
---- figures.combine(settings): see plot.figure.
-function figures.combine(settings)
-  if type(settings) ~= "table" then fail("plot.figure: expected {panels = {figure, ...}}, not a %s", type(settings)) end
-  local options = options_of.check(settings, "plot.figure", FIGURE_OPTIONS)
-  local given = options.panels
-  if type(given) ~= "table" or #given == 0 then fail("plot.figure: panels must be a list of at least one figure") end
-  local panels = {}
-  for i, figure in ipairs(given) do
-    if not figures.is(figure) or #figure.panels ~= 1 then
-      fail("plot.figure: panels[%d] must be a figure of one panel, as made by plot.lines or plot.heatmap", i)
-    end
-    panels[i] = figure.panels[1]
-  end
+--- figures.of_panels(panels, options): the figure of these panels, row by row. options: columns, title, width, height.
+function figures.of_panels(panels, options)
+  options = options or {}
   local columns = math.min(options.columns or math.ceil(math.sqrt(#panels)), #panels)
   local rows = (#panels + columns - 1) // columns
   return setmetatable({
@@ -217,5 +246,25 @@ function figures.combine(settings)
     height = options.height or rows * PANEL_SIZE.height + (options.title and 30 or 0),
   }, Figure)
 end
+
+--- figures.combine(settings): see plot.figure.
+function figures.combine(settings)
+  if type(settings) ~= "table" then fail("plot.figure: expected {panels = {figure, ...}}, not a %s", type(settings)) end
+  local options = options_of.check(settings, "plot.figure", FIGURE_OPTIONS)
+  local given = options.panels
+  if type(given) ~= "table" or #given == 0 then fail("plot.figure: panels must be a list of at least one figure") end
+  local panels = {}
+  for i = 1, #given do
+    local figure = given[i]
+    if not figures.is(figure) or #figure.panels ~= 1 then
+      fail("plot.figure: panels[%d] must be a figure of one panel, as made by plot.lines or plot.heatmap", i)
+    end
+    panels[i] = figure.panels[1]
+  end
+  return figures.of_panels(panels, options)
+end
+
+--- figures.keep_script(figure, message): one warning, and the figure as a script in the folder for temporary files.
+figures.keep_script = keep_script
 
 return figures

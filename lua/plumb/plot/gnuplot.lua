@@ -25,21 +25,41 @@ local IS_WHOLE = {
   png = function(bytes) return bytes:find("^\x89PNG\r\n\x1A\n") and bytes:find("IEND....$") end,
   pdf = function(bytes) return bytes:find("^%%PDF%-") and bytes:find("%%%%EOF%s*$") end,
   text = function(bytes) return bytes:find("%S") end,
+  sixel = function(bytes) return bytes:find("^%s*\27P") and bytes:find("\27\\%s*$") end,
 }
 
--- What a program said, without the characters that steer a terminal and without empty lines.
-local function clean(said)
+-- Remarks that tell a user nothing: it guesses the width of texts (even of those it draws as they are, as if they held its
+-- own markup), and empty cells are meant to be empty.
+local KNOWN = { "[^\n]*difficulty fitting plot titles[^\n]*", "[^\n]*enhanced text mode parser[^\n]*",
+  "[^\n]*matrix contains missing or undefined values[^\n]*" }
+
+--- gnuplot.clean(said): what gnuplot said, without the characters that steer a terminal, without empty lines, and without
+--- remarks that tell a user nothing.
+function gnuplot.clean(said)
+  for _, remark in ipairs(KNOWN) do said = said:gsub(remark, "") end
   return (said:gsub("[^\n\t -\x7E\x80-\xFF]", "?"):gsub("\n%s*\n", "\n"):gsub("^%s*\n", ""):gsub("%s+$", ""))
 end
 
--- Remarks that tell a user nothing: it guesses the width of texts, and empty cells are meant to be empty.
-local function without_known(said)
-  return (said:gsub("[^\n]*difficulty fitting plot titles[^\n]*", "")
-    :gsub("[^\n]*matrix contains missing or undefined values[^\n]*", ""))
+--- gnuplot.program(options): the program's name: options.gnuplot, otherwise $PLUMB_GNUPLOT, otherwise gnuplot along PATH.
+function gnuplot.program(options) return options and options.gnuplot or os.getenv("PLUMB_GNUPLOT") or "gnuplot" end
+
+--- gnuplot.timeout(options): how many seconds to wait for one figure: options.timeout, otherwise $PLUMB_GNUPLOT_TIMEOUT or 30,
+--- but not long after one was stuck.
+function gnuplot.timeout(options)
+  if options and options.timeout then return options.timeout end
+  local timeout = tonumber(os.getenv("PLUMB_GNUPLOT_TIMEOUT") or "") or DEFAULT_TIMEOUT
+  if not (timeout > 0) then timeout = DEFAULT_TIMEOUT end
+  return was_stuck and math.min(timeout, TIMEOUT_AFTER_STUCK) or timeout
 end
 
+--- gnuplot.note_stuck(): no later figure is waited for as long as this one was.
+function gnuplot.note_stuck() was_stuck = true end
+
+--- gnuplot.advise(message): why it could not be started, and what to do.
+function gnuplot.advise(message) return message .. " (install gnuplot; Debian's package is gnuplot-nox)" end
+
 local function trouble(result, kind, timeout)
-  local said = clean(result.stderr)
+  local said = gnuplot.clean(result.stderr)
   said = said ~= "" and ":\n" .. said or ""
   if result.interrupted then return "gnuplot was interrupted" end
   if result.timed_out then return ("gnuplot did not finish within %g seconds and was ended%s"):format(timeout, said) end
@@ -49,28 +69,33 @@ local function trouble(result, kind, timeout)
   return nil
 end
 
-local function choose_timeout(options)
-  local timeout = options.timeout or tonumber(os.getenv("PLUMB_GNUPLOT_TIMEOUT") or "") or DEFAULT_TIMEOUT
-  if timeout <= 0 then timeout = DEFAULT_TIMEOUT end
-  return was_stuck and math.min(timeout, TIMEOUT_AFTER_STUCK) or timeout
-end
-
 --- gnuplot.draw(script, kind, options): what gnuplot draws for the script, as a string of bytes; nil and a message when it
---- can't be started, fails, dies, or is stuck. kind is "svg", "png", "pdf" or "text". options: gnuplot (the program;
---- otherwise $PLUMB_GNUPLOT, otherwise gnuplot along PATH), timeout (seconds; otherwise $PLUMB_GNUPLOT_TIMEOUT or 30).
+--- can't be started, fails, dies, or is stuck. kind is "svg", "png", "pdf", "text" or "sixel". options: gnuplot (the program)
+--- and timeout in seconds.
 function gnuplot.draw(script, kind, options)
-  local program = options.gnuplot or os.getenv("PLUMB_GNUPLOT") or "gnuplot"
-  local timeout = choose_timeout(options)
-  local result, message = process.run({ program, "-d", "-" }, { stdin = script, timeout = timeout })
-  if not result then
-    return nil, message .. " (install gnuplot; Debian's package is gnuplot-nox)"
-  end
+  local timeout = gnuplot.timeout(options)
+  local result, message = process.run({ gnuplot.program(options), "-d", "-" }, { stdin = script, timeout = timeout })
+  if not result then return nil, gnuplot.advise(message) end
   was_stuck = was_stuck or result.timed_out
   message = trouble(result, kind, timeout)
   if message then return nil, message end
-  local said = clean(without_known(result.stderr))
+  local said = gnuplot.clean(result.stderr)
   if said ~= "" then gnuplot.warn(said, "gnuplot says: " .. said) end
   return result.stdout
+end
+
+local terminals = {}
+local ASK_SECONDS = 5
+
+--- gnuplot.has_terminal(name, options): can this gnuplot draw on the terminal called `name`? It is asked once.
+function gnuplot.has_terminal(name, options)
+  local program = gnuplot.program(options)
+  if not terminals[program] then
+    local timeout = math.min(ASK_SECONDS, gnuplot.timeout(options))
+    local result = process.run({ program, "-d", "-" }, { stdin = "print GPVAL_TERMINALS\n", timeout = timeout })
+    terminals[program] = " " .. (result and result.stderr:gsub("%s+", " ") or "") .. " "
+  end
+  return terminals[program]:find(" " .. name .. " ", 1, true) ~= nil
 end
 
 return gnuplot

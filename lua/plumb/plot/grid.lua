@@ -45,7 +45,7 @@ function grid.matrix(value, where)
       if type(row[c]) ~= "number" then
         fail("%s: expected %s; its element [%d][%d] is a %s", where, expected, r, c, type(row[c]))
       end
-      matrix[r][c] = row[c]
+      matrix[r][c] = row[c] + 0.0
     end
   end
   if #matrix == 0 or #matrix[1] == 0 then fail("%s: the matrix is empty", where) end

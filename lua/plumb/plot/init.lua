@@ -1,13 +1,17 @@
---- Figures: plot.lines, plot.scatter, plot.heatmap, plot.images, plot.figure, and ways to save and show them.
+--- Figures: plot(x, y), plot.lines, plot.heatmap and the others, and ways to save and show them.
 --
--- A figure is a value: making one computes and copies everything it needs, and drawing happens in save and show. Nothing
--- here is global, so figures can be made anywhere and in any order.
+-- A figure is a value: making one computes and copies everything it needs, and drawing happens in save and show. Figures can
+-- be made anywhere and in any order. From a call to a drawing the data goes through: options and series (checks), panel, grid,
+-- field or histogram (what is drawn, decided), script with curves, cells and surface (gnuplot's language), or characters
+-- (text), and then gnuplot, or display for windows and terminals.
 
 local report = require "plumb.report"
 local options_of = require "plumb.plot.options"
 local series = require "plumb.plot.series"
 local panel = require "plumb.plot.panel"
 local grid = require "plumb.plot.grid"
+local field = require "plumb.plot.field"
+local histogram = require "plumb.plot.histogram"
 local look = require "plumb.plot.look"
 local figures = require "plumb.plot.figure"
 
@@ -17,20 +21,44 @@ local fail = report.fail
 
 -- ---- curves and points -----------------------------------------------------------------------------------------
 
+local LEGENDS = { "best", "direct", "right", "below", "inside", "none" }
+
 local CURVE_OPTIONS = options_of.table {
   y2label = "text", logx = "flag", logy = "flag", logy2 = "flag", xrange = "range", yrange = "range", y2range = "range",
-  legend = { "best", "right", "below", "inside", "none" }, x = "any",
+  legend = LEGENDS, x = "any",
   zlabel = "text", zrange = "range", colors = look.MAP_NAMES, colorbar = "flag",
 }
 
-local function make_curves(value, given, who, style)
+-- Is it series rather than options? A table of named series has a name that is no option, with a series behind it.
+local function is_series(value)
+  if series.is_list(value) then return true end
+  if type(value) ~= "table" then return false end
+  if value[1] ~= nil then return true end
+  for name, item in pairs(value) do
+    if not CURVE_OPTIONS[name] and type(item) ~= "string" and type(item) ~= "number" and type(item) ~= "boolean" then
+      return true
+    end
+  end
+  return false
+end
+
+-- (series, options) or (x, series, options)
+local function make_curves(who, style, value, second, third)
+  local given = second
+  if third ~= nil or is_series(second) then
+    given, value = {}, { value, second }
+    for name, option in pairs(type(third) == "table" and third or {}) do given[name] = option end
+    if third ~= nil and type(third) ~= "table" then fail("%s: options must be a table, not a %s", who, type(third)) end
+    if given.x ~= nil then fail("%s: x is given twice, as an argument and as an option", who) end
+    given.x, value = value[1], value[2]
+  end
   local options = options_of.check(given, who, CURVE_OPTIONS)
   local checked = series.check(value, who, { style = style, x = options.x })
   options.x = nil
   return figures.single(panel.make(checked, options))
 end
 
---- plot.lines(series, options): a figure of curves.
+--- plot.lines(series, options) or plot.lines(x, series, options): a figure of curves.
 --- series: a list of numbers or a tensor; a run of plumb.fit (its losses); or a table of named ones, {train = ..., test =
 --- ...}, drawn in the order of their names; or a list of {y =, x = 1..n, name =, band = {lower, upper} (drawn as an area),
 --- axis = 1 (left) or 2 (right), style = "lines", "points", "linespoints" or "steps", color = palette index, "#rrggbb" or a
@@ -38,17 +66,18 @@ end
 --- "diamond", "circle", "box", "delta", "rhomb", "cross", "plus" or "star", size = number or one for each point, labels = {[i] =
 --- text at point i}, group = a text or number for each point: each group becomes a series with its own colour and marker}.
 --- options: title, xlabel, ylabel, y2label, logx, logy, logy2, xrange = {from, to}, yrange, y2range, x (shared by all
---- series), legend = "best", "right", "below", "inside" (a free corner, else outside) or "none", width and height in pixels;
+--- series), legend = "best", "direct" (names at the ends of the lines), "right", "below", "inside" (a free corner, else
+--- outside) or "none", width and height in pixels;
 --- for points coloured by numbers zlabel, zrange, colorbar = true and colors = "sequential", "diverging" or "gray".
 --- Values that are not finite, or not positive on a log axis, are gaps; figure:notes() tells how many.
-function plot.lines(value, options)
-  return make_curves(value, options, "plot.lines", "lines")
+function plot.lines(...)
+  return make_curves("plot.lines", "lines", ...)
 end
 
---- plot.scatter(series, options): a figure of points; arguments as for plot.lines. At most 10,000 points of a series are
---- drawn, evenly chosen.
-function plot.scatter(value, options)
-  return make_curves(value, options, "plot.scatter", "points")
+--- plot.scatter(series, options) or plot.scatter(x, series, options): a figure of points; arguments as for plot.lines. At most
+--- 10,000 points of a series are drawn, evenly chosen.
+function plot.scatter(...)
+  return make_curves("plot.scatter", "points", ...)
 end
 
 local function quantile(sorted, share)
@@ -63,20 +92,36 @@ end
 --- Give the result to plot.lines, in a list.
 function plot.binned(spec, bins)
   if type(spec) ~= "table" or spec.y == nil then fail("plot.binned: a series {y = list of numbers, name = ...} was expected") end
-  bins = bins or 150
-  local made, n = {}, #spec.y
-  for field, value in pairs(spec) do made[field] = value end
+  bins = report.integer("plot.binned", "bins", bins or 150, 1)
+  local all = series.numbers(spec.y, "plot.binned: y")
+  local made, n = {}, #all
+  for name, value in pairs(spec) do made[name] = value end
   if n < 2 * bins then return made end
   local x, y, low, high = {}, {}, {}, {}
   for bin = 1, bins do
     local first, last = (bin - 1) * n // bins + 1, bin * n // bins
-    local sorted = table.move(spec.y, first, last, 1, {})
+    local sorted = table.move(all, first, last, 1, {})
     table.sort(sorted)
     x[bin], y[bin] = (first + last) / 2, quantile(sorted, 0.5)
     low[bin], high[bin] = quantile(sorted, 0.1), quantile(sorted, 0.9)
   end
   made.x, made.y, made.band = x, y, { low, high }
   return made
+end
+
+local HISTOGRAM_OPTIONS = options_of.table {
+  bins = "any", density = "flag", logx = "flag", logy = "flag", xrange = "range", yrange = "range",
+  legend = LEGENDS,
+}
+
+--- plot.histogram(values, options): how often values occur. values: a list of numbers or a tensor of any shape; a table of
+--- named ones, or a list of these or of {y = values, name =, color =}: they share their bins.
+--- options: bins = how many, or a list of edges (by default the rule of Freedman and Diaconis, 1981, and for whole numbers one
+--- bin each), density = false (true: the area of the bars is 1), logx (bins even on the log axis), logy, xrange (values outside
+--- are not counted), yrange, title, xlabel, ylabel, legend, width, height. A bin holds its lower edge, the last one both.
+function plot.histogram(values, options)
+  options = options_of.check(options, "plot.histogram", HISTOGRAM_OPTIONS)
+  return figures.single(histogram.panel(values, options, "plot.histogram"))
 end
 
 -- ---- matrices and images ---------------------------------------------------------------------------------------
@@ -101,7 +146,8 @@ end
 
 local function image_size(made)
   local scale = math.max(1, math.min(math.max(12, 140 / made.width), 900 / made.columns, 700 / made.rows))
-  return { width = math.max(240, scale * made.columns // 1 + 60), height = math.max(200, scale * made.rows // 1 + 90) }
+  local bar = made.options.colorbar and 140 or 0
+  return { width = math.max(240, scale * made.columns // 1 + 60) + bar, height = math.max(200, scale * made.rows // 1 + 90) }
 end
 
 --- plot.images(images, options): images side by side in rows: a tensor (n, height, width) or (n, channels, height, width)
@@ -124,6 +170,51 @@ function plot.image(image, options)
   return figures.single(made, image_size(made))
 end
 
+-- ---- functions of two variables --------------------------------------------------------------------------------
+
+local SURFACE_OPTIONS = options_of.table {
+  x = "any", y = "any", logz = "flag", zrange = "range", zlabel = "text", colors = look.MAP_NAMES, colorbar = "flag",
+  elevation = "number", azimuth = "number",
+}
+local CONTOUR_OPTIONS = options_of.table {
+  x = "any", y = "any", logz = "flag", zrange = "range", zlabel = "text", colors = look.MAP_NAMES, colorbar = "flag",
+  levels = "any", series = "any", xrange = "range", yrange = "range", legend = LEGENDS,
+}
+
+--- plot.surface(z, options): a matrix (tensor of two axes, or a list of lists) as a surface over x, which numbers its
+--- columns, and y, which numbers its rows.
+--- options: x and y (lists or tensors of coordinates, rising or falling; by default 1, 2, ...), title, xlabel, ylabel, zlabel,
+--- logz, zrange, colors and colorbar as for plot.heatmap, elevation = 55 and azimuth = 35 (degrees: whence it is seen; 0
+--- is from above), width, height. More than 100 rows or columns are thinned.
+function plot.surface(z, options)
+  options = options_of.check(options, "plot.surface", SURFACE_OPTIONS)
+  return figures.single(field.surface(z, options, "plot.surface"), { width = 720, height = 540 })
+end
+
+--- plot.contour(z, options): a matrix as colours with lines of equal height, over x (columns) and y (rows).
+--- options: as for plot.surface without the angles, and levels = about how many lines (10), or a list of heights; series =
+--- curves or points to draw over it, in any form that plot.lines takes (a path through a landscape, say); xrange, yrange.
+function plot.contour(z, options)
+  options = options_of.check(options, "plot.contour", CONTOUR_OPTIONS)
+  options.series = options.series and series.check(options.series, "plot.contour: option series", { style = "lines" }) or {}
+  return figures.single(field.contour(z, options, "plot.contour"), { width = 640, height = 500 })
+end
+
+-- ---- runs ------------------------------------------------------------------------------------------------------
+
+--- plot.run(run, options): what plumb.fit recorded: the losses, and for classification the accuracies beside them. options: as
+--- for plot.lines, for the panel of the losses (xlabel = "epoch", ylabel = "loss").
+function plot.run(run, options)
+  if not series.is_run(run) then fail("plot.run: expected a run, as plumb.fit returns it, not a %s", type(run)) end
+  local given = { xlabel = "epoch", ylabel = "loss" }
+  for name, value in pairs(options_of.check(options, "plot.run", CURVE_OPTIONS)) do given[name] = value end
+  local losses = plot.lines(run, given)
+  if #run.train_accuracy == 0 then return losses end
+  local accuracies = { { name = "training", y = run.train_accuracy } }
+  if #run.test_accuracy > 0 then accuracies[2] = { name = "test", y = run.test_accuracy } end
+  return plot.figure { panels = { losses, plot.lines(accuracies, { xlabel = "epoch", ylabel = "accuracy" }) }, columns = 2 }
+end
+
 -- ---- figures ---------------------------------------------------------------------------------------------------
 
 --- plot.figure{panels = {figure, ...}, title =, columns =, width =, height =}: several panels in one figure, row by row.
@@ -135,4 +226,13 @@ function plot.save(path, figure, options)
   return figure:save(path, options)
 end
 
-return plot
+plot.doc = [[
+plot(series, options), plot(x, series, options) or plot(run): a figure of curves, as plot.lines draws them; of a run of
+plumb.fit its losses, and its accuracies beside them. At the prompt a figure shows itself; elsewhere figure:show() does, and
+figure:save("name.png") (or .svg, .pdf, .gp) keeps it. Kinds: plot.lines, plot.scatter, plot.histogram, plot.heatmap, plot.image,
+plot.images, plot.surface, plot.contour, and plot.figure for several panels.]]
+
+return setmetatable(plot, { __call = function(_, value, ...)
+  if series.is_run(value) then return plot.run(value, ...) end
+  return make_curves("plot", "lines", value, ...)
+end })

@@ -21,6 +21,8 @@ function legend.names(made, canvas)
   return names, longest, shown
 end
 
+-- ---- free corners ----------------------------------------------------------------------------------------------
+
 local CORNERS = { { "right", "top" }, { "left", "top" }, { "right", "bottom" }, { "left", "bottom" } }
 
 local function holds_a_point(made, corner, share_x, share_y)
@@ -49,6 +51,74 @@ local function free_corner(made, canvas, longest, shown)
   return nil
 end
 
+-- ---- names at the ends of the lines ----------------------------------------------------------------------------
+
+local MOST_DIRECT = 8
+local DIRECT_LENGTH = 24
+local SPACING = 1.1        -- between two names, in lines of text
+local FARTHEST = 1.6       -- that "best" moves a name from its line, in lines of text
+
+-- Where a line ends on the right, if it does so near the border: {x =, y =, wanted = position on the y axis}.
+local function right_end(made, layer)
+  local one, axis, last = layer.series, panel.y_axis(made, layer), layer.points[#layer.points]
+  if last == 0 then last = layer.points[#layer.points - 1] end
+  if not last or not axis or one.axis == 2 or one.style == "points" or one.style == "bars" or one.shades then return nil end
+  for _, i in ipairs(layer.points) do
+    if i ~= 0 and one.x[i] > one.x[last] then return nil end
+  end
+  local across, up = panel.position(made.x, one.x[last]), panel.position(axis, one.y[last])
+  if across < 0.9 or across > 1 or up < 0 or up > 1 then return nil end
+  return { x = one.x[last], y = one.y[last], wanted = up }
+end
+
+-- Moves the names, sorted from below, apart until none overlaps another: each stands at least `gap` above the one below it,
+-- and the group around the mean of where its lines end. (Pool adjacent violators, on wanted - (k - 1) gap.)
+local function spread(ends, gap)
+  local groups = {}
+  for k, one in ipairs(ends) do
+    local group = { sum = one.wanted - (k - 1) * gap, count = 1 }
+    while #groups > 0 and groups[#groups].sum / groups[#groups].count > group.sum / group.count do
+      local before = table.remove(groups)
+      group = { sum = group.sum + before.sum, count = group.count + before.count }
+    end
+    groups[#groups + 1] = group
+  end
+  local k = 0
+  for _, group in ipairs(groups) do
+    for _ = 1, group.count do
+      k = k + 1
+      ends[k].at = group.sum / group.count + (k - 1) * gap
+    end
+  end
+end
+
+--- legend.direct(made, canvas, names, longest): where names can stand right of the lines' ends: a list of {layer = index,
+--- x, y = the line's end, at = height in the panel, 0 to 1}; nil where a legend is better, or was asked for.
+function legend.direct(made, canvas, names, longest)
+  local place = made.options.legend or "best"
+  if canvas.kind == "text" or (place ~= "best" and place ~= "direct") or made.fill or made.y2 then return nil end
+  local ends = {}
+  for k, layer in ipairs(made.layers) do
+    if names[k] ~= "" then
+      local one = right_end(made, layer)
+      if not one then return nil end
+      one.layer = k
+      ends[#ends + 1] = one
+    end
+  end
+  if #ends == 0 then return nil end
+  local fits = #ends >= 2 and #ends <= MOST_DIRECT and longest <= DIRECT_LENGTH and canvas.width >= 400
+  table.sort(ends, function(a, b) return a.wanted < b.wanted or a.wanted == b.wanted and a.layer > b.layer end)
+  local line = canvas.line_height / (0.8 * canvas.height)
+  spread(ends, SPACING * line)
+  for _, one in ipairs(ends) do
+    fits = fits and math.abs(one.at - one.wanted) <= FARTHEST * line
+  end
+  return (fits or place == "direct") and ends or nil
+end
+
+-- ---- a list of names -------------------------------------------------------------------------------------------
+
 --- legend.write(set, made, canvas, longest, shown): where the legend stands.
 function legend.write(set, made, canvas, longest, shown)
   local place = made.options.legend or "best"
@@ -58,7 +128,8 @@ function legend.write(set, made, canvas, longest, shown)
   end
   local corner = place == "inside" and made.x and free_corner(made, canvas, longest, shown)
   if not corner and place ~= "below" and place ~= "right" then
-    local fits = canvas.kind ~= "text" and canvas.width >= 600 and longest <= 22
+    local has_bar = made.shade and made.options.colorbar ~= false
+    local fits = canvas.kind ~= "text" and canvas.width >= 600 and longest <= 22 and not has_bar
     place = fits and "right" or "below"
   end
   local look = "Left reverse noenhanced samplen 3 spacing 1.2"

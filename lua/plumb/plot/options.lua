@@ -47,6 +47,10 @@ function check.pixels(value, where)
   end
 end
 
+function check.number(value, where)
+  if type(value) ~= "number" or not options.is_drawable(value) then fail("%s must be a finite number", where) end
+end
+
 function check.seconds(value, where)
   if type(value) ~= "number" or value ~= value or value <= 0 then fail("%s must be a positive number of seconds", where) end
 end
@@ -82,7 +86,7 @@ local function names_of(known)
 end
 
 --- options.check(given, who, known): a copy of the options after checking names and values. `known` maps each name to its
---- kind: "text", "flag", "range", "pixels", "seconds", "count", "texts", "any", or a list of the texts it may be.
+--- kind: "text", "flag", "range", "pixels", "seconds", "number", "count", "texts", "any", or a list of the texts it may be.
 function options.check(given, who, known)
   if given == nil then return {} end
   if type(given) ~= "table" then fail("%s: options must be a table, not a %s", who, type(given)) end

@@ -61,6 +61,10 @@ local function visit_x(layers)
     for _, layer in ipairs(layers) do
       for _, i in ipairs(layer.points) do
         if i ~= 0 then see(layer.series.x[i]) end
+        if i ~= 0 and layer.series.left then
+          see(layer.series.left[i])
+          see(layer.series.right[i])
+        end
       end
     end
   end
@@ -79,6 +83,13 @@ local function visit_y(layers, number, x, log)
         end
       end
     end
+  end
+end
+
+-- Bars stand on 0 where the axis has one.
+local function stand_on_zero(made, options)
+  for _, layer in ipairs(made.layers) do
+    if layer.series.left and made.y and not made.y.log and not (options.yrange and options.yrange[1]) then made.y.lo = 0 end
   end
 end
 
@@ -119,6 +130,7 @@ function panel.make(checked, options)
   made.x = panel.axis(visit_x(made.layers), options.logx, margin, options.xrange)
   if made.x then
     made.y = panel.axis(visit_y(made.layers, 1, made.x, options.logy), options.logy, MARGIN, options.yrange)
+    stand_on_zero(made, options)
     made.y2 = panel.axis(visit_y(made.layers, 2, made.x, options.logy2), options.logy2, MARGIN, options.y2range)
     made.shade = panel.axis(visit_shades(made.layers), nil, 0, options.zrange)
   end

@@ -1,15 +1,16 @@
 --- Writes a figure as a gnuplot script: data as here-documents, then one block of settings and one plot command per panel.
--- What a kind of panel needs is written by a module of its own (curves, cells).
+-- What a kind of panel needs is written by a module of its own (curves, cells, surface).
 
 local text = require "plumb.plot.text"
-local writers = { axes = require "plumb.plot.curves", cells = require "plumb.plot.cells", images = require "plumb.plot.cells" }
+local cells = require "plumb.plot.cells"
+local writers = { axes = require "plumb.plot.curves", surface = require "plumb.plot.surface", cells = cells, images = cells }
 
 local script = {}
 
 local quote, number = text.quote, text.number
 
 --- script.canvas(kind, figure, columns): the measures of what is drawn on. Sizes are in pixels, or in characters for
---- "text"; a character is then 1 by 1.
+--- "text"; a character is then 1 by 1. kind is that of gnuplot.draw, or "window", with the fields terminal and window.
 function script.canvas(kind, figure, columns)
   if kind == "text" then
     return { kind = kind, width = columns, height = math.max(16, math.min(30, columns * 3 // 10)),
@@ -22,7 +23,7 @@ end
 
 -- How the cells of a heat map are drawn, as the macro @cells: an svg or pdf viewer blurs bitmaps, and png shows seams
 -- between rectangles.
-local CELLS = { svg = "image pixels", pdf = "image pixels", png = "image", text = "image" }
+local CELLS = { svg = "image pixels", pdf = "image pixels", png = "image", text = "image", window = "image", sixel = "image" }
 
 local function size(canvas) return ("%d,%d"):format(canvas.width // 1, canvas.height // 1) end
 
@@ -49,6 +50,20 @@ end
 
 function terminal.text(canvas)
   return { ("set terminal dumb size %s nofeed noenhanced mono"):format(size(canvas)) }
+end
+
+function terminal.sixel(canvas)
+  return { ("set terminal sixelgd size %s enhanced truecolor font 'Sans,10.5'"):format(size(canvas)) }
+end
+
+-- In a window that is there already, the figure replaces the older one.
+function terminal.window(canvas)
+  local lines = { "unset multiplot", "reset" }
+  if not canvas.same_window then
+    table.insert(lines, 1, ("set terminal %s %d size %s enhanced font 'Sans,10.5' title 'plumb' persist"):format(canvas.terminal,
+      canvas.window - 1, size(canvas)))
+  end
+  return lines
 end
 
 local function terminal_lines(canvas, kind)

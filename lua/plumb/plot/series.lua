@@ -49,7 +49,7 @@ function series.numbers(value, where)
     elseif type(item) ~= "number" then
       fail("%s[%d] is a %s, expected a number", where, i, type(item))
     end
-    list[i] = item
+    list[i] = item + 0.0 -- differences of integers could wrap
   end
   return list
 end
@@ -71,9 +71,10 @@ end
 
 -- ---- one series ------------------------------------------------------------------------------------------------
 
-local function check_color(color, where)
-  if color == nil or math.type(color) == "integer" and color >= 1 then return end
-  if type(color) == "string" and color:match("^#%x%x%x%x%x%x$") then return end
+--- series.check_color(color, where): color, if it is one.
+function series.check_color(color, where)
+  if color == nil or math.type(color) == "integer" and color >= 1 then return color end
+  if type(color) == "string" and color:match("^#%x%x%x%x%x%x$") then return color end
   fail('%s: color must be a palette index (1, 2, ...), "#rrggbb", or a list with a number for each point', where)
 end
 
@@ -121,8 +122,7 @@ local function add_point_looks(checked, spec, where)
   if series.is_list(spec.color) then
     checked.shades = same_length(numbers(spec.color, where .. ".color"), y, where .. ".color")
   else
-    check_color(spec.color, where)
-    checked.color = spec.color
+    checked.color = series.check_color(spec.color, where)
   end
   if series.is_list(spec.size) then
     checked.sizes = same_length(numbers(spec.size, where .. ".size"), y, where .. ".size")
@@ -203,7 +203,8 @@ end
 
 -- ---- all of them -----------------------------------------------------------------------------------------------
 
-local function is_run(value)
+--- series.is_run(value): is it a run of plumb.fit?
+function series.is_run(value)
   local meta = type(value) == "table" and getmetatable(value)
   return type(meta) == "table" and meta.__name == "plumb.Run"
 end
@@ -222,7 +223,7 @@ local function add_run(checked, run, name, where, defaults)
 end
 
 local function add(checked, item, name, where, defaults)
-  if is_run(item) then return add_run(checked, item, name, where, defaults) end
+  if series.is_run(item) then return add_run(checked, item, name, where, defaults) end
   local one = check_one(item, name, where, defaults)
   if type(item) == "table" and item.group ~= nil then
     local parts = split(one, item.group, where)
@@ -241,18 +242,8 @@ local function is_description(value)
   return true
 end
 
---- series.check(value, who, defaults): the list of checked series in any of the accepted forms: one list or tensor, one
---- description {y =, ...}, a run, a list of these, or a table of named ones (drawn in the order of their names).
---- `defaults` gives {style =, x =}; `who` is the function named in errors.
-function series.check(value, who, defaults)
-  local checked = {}
-  if type(value) ~= "table" and not series.is_list(value) then
-    fail("%s: expected a list of series, or a table of named ones, not a %s", who, type(value))
-  end
-  if series.is_list(value) or is_run(value) or is_description(value) then
-    add(checked, value, nil, who .. ": series", defaults)
-    return checked
-  end
+--- series.each(value, who, f): f(item, key) for each item of a list, or of a table of named ones in the order of the names.
+function series.each(value, who, f)
   local names = {}
   for key in pairs(value) do
     if type(key) == "string" then
@@ -264,13 +255,28 @@ function series.check(value, who, defaults)
   if #names > 0 and #value > 0 then
     fail("%s: give either a list of series or a table of named ones, not both (key '%s')", who, names[1])
   end
-  for i = 1, #value do
-    add(checked, value[i], is_run(value[i]) and "run " .. i or nil, ("%s: series %d"):format(who, i), defaults)
-  end
+  for i = 1, #value do f(value[i], i) end
   table.sort(names)
-  for _, name in ipairs(names) do
-    add(checked, value[name], name, ("%s: series '%s'"):format(who, name), defaults)
+  for _, name in ipairs(names) do f(value[name], name) end
+end
+
+--- series.check(value, who, defaults): the list of checked series in any of the accepted forms: one list or tensor, one
+--- description {y =, ...}, a run, a list of these, or a table of named ones (drawn in the order of their names).
+--- `defaults` gives {style =, x =}; `who` is the function named in errors.
+function series.check(value, who, defaults)
+  local checked = {}
+  if type(value) ~= "table" and not series.is_list(value) then
+    fail("%s: expected a list of series, or a table of named ones, not a %s", who, type(value))
   end
+  if series.is_list(value) or series.is_run(value) or is_description(value) then
+    add(checked, value, nil, who .. ": series", defaults)
+    return checked
+  end
+  series.each(value, who, function(item, key)
+    local is_named = type(key) == "string"
+    local name = is_named and key or series.is_run(item) and "run " .. key or nil
+    add(checked, item, name, ("%s: series %s"):format(who, is_named and "'" .. key .. "'" or key), defaults)
+  end)
   return checked
 end
 
