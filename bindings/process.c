@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "child.h"
+#include "interrupt.h"
 
 #define CONVERSATION_TYPE "plumb.process.conversation"
 
@@ -366,5 +367,6 @@ void process_register(lua_State *L)
     lua_pop(L, 1);
     luaL_newlib(L, functions);
     worker_register(L);
+    interrupt_register(L);
     lua_setfield(L, -2, "process");
 }

@@ -1,5 +1,7 @@
 #include "tensor.h"
 
+#include "interrupt.h"
+
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,6 +40,7 @@ void core_run(lua_State *L, void (*body)(void *context), void *context) {
         plan_clear_cache();
         if (guard_run(body, context, &report)) return;
     }
+    if (report.kind == ERROR_INTERRUPT) interrupt_raise(L);
     core_error(L, "%s", report.message);
 }
 
@@ -240,6 +243,7 @@ static void push_nested(lua_State *L, const array *a, int axis, int64_t *element
     luaL_checkstack(L, 3, NULL);
     lua_createtable(L, a->shape.size[axis] < INT32_MAX ? (int)a->shape.size[axis] : 0, 0);
     for (int64_t i = 1; i <= a->shape.size[axis]; i++) {
+        interrupt_poll(L);
         push_nested(L, a, axis + 1, element);
         lua_rawseti(L, -2, i);
     }
