@@ -454,6 +454,7 @@ Tensor.__mod, Tensor.__pow, Tensor.__idiv = core.remainder, core.pow, core.floor
 Tensor.__unm = function(x) return core.neg(x) end
 Tensor.__tostring = format.tensor
 Tensor.__name = "tensor"
+Tensor.__methods = methods
 
 for name, row in pairs(operators) do
   if row.call and tensor[name] == nil and not name:find(".", 1, true) then tensor[name] = row.call end

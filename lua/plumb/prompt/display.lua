@@ -1,0 +1,177 @@
+--- Values as the prompt shows them: tensors as matrices, models as a table of their layers, tables one level deep, functions
+--- with where they were defined.
+local core = require "plumb.core"
+local format = require "plumb.format"
+local terminal = require "plumb.prompt.terminal"
+
+local display = {}
+
+local MAX_ENTRIES = 40    -- of a table that are shown
+local MAX_TEXT = 60       -- characters of a string within a table
+
+-- ---- functions ----
+
+-- The names of a Lua function's parameters.
+local function parameters_of(f)
+  local info, names = debug.getinfo(f, "u"), {}
+  for i = 1, info.nparams do names[i] = debug.getlocal(f, i) end
+  if info.isvararg then names[#names + 1] = "..." end
+  return table.concat(names, ", ")
+end
+
+-- The path of a file, from plumb's library folder on where it is there.
+local function short_path(source)
+  return source:match("^@.*/lua/(plumb/.*)$") or source:match("^@(.*)$") or source:match("^=(.*)$") or "a string"
+end
+
+local function operator_of(f)
+  for _, row in pairs(core.operators) do
+    if row.call == f then return row end
+  end
+end
+
+--- display.place(f) -> where a function was defined: "my_file.lua:12", "stdin[3]:1", "C"
+function display.place(f)
+  local info = debug.getinfo(f, "S")
+  return info.what == "C" and "C" or ("%s:%d"):format(short_path(info.source), info.linedefined)
+end
+
+local function function_text(f)
+  local row = operator_of(f)
+  if row then return ("operator %s(%s)"):format(row.name, row.signature) end
+  local place = display.place(f)
+  if place == "C" then return "function, in C" end
+  return ("function(%s)  %s"):format(parameters_of(f), terminal.paint("quiet", "-- " .. place))
+end
+
+-- ---- strings ----
+
+-- A string as Lua would read it, on one line, cut when long.
+local function quoted(text)
+  local cut = #text > MAX_TEXT and text:sub(1, MAX_TEXT) or text
+  if not utf8.len(cut) and utf8.len(text) then cut = text:sub(1, utf8.offset(text, 0, MAX_TEXT) - 1) end
+  local valid = utf8.len(cut) ~= nil
+  cut = cut:gsub('[%c"\\\127]', function(c)
+    return ({ ["\n"] = "\\n", ["\t"] = "\\t", ["\r"] = "\\r", ['"'] = '\\"', ["\\"] = "\\\\" })[c] or ("\\%d"):format(c:byte())
+  end)
+  if not valid then cut = cut:gsub("[\128-\255]", function(c) return ("\\x%02X"):format(c:byte()) end) end
+  return '"' .. cut .. '"' .. (#text > MAX_TEXT and terminal.dots or "")
+end
+
+-- ---- what stands within a table ----
+
+local function count_entries(t)
+  local count = 0
+  for _ in next, t do count = count + 1 end
+  return count
+end
+
+local function has_text(value)
+  local meta = debug.getmetatable(value)
+  return type(meta) == "table" and rawget(meta, "__tostring") ~= nil
+end
+
+local function is_module(value)
+  local loaded = package.loaded["plumb.nn.module"]
+  return loaded ~= nil and type(value) == "table" and loaded.is(value)
+end
+
+local function first_line(text)
+  local line = text:match("^[^\n]*")
+  return line .. (#line < #text and " " .. terminal.dots or "")
+end
+
+--- display.brief(value) -> one short line about a value
+function display.brief(value)
+  local kind = type(value)
+  if core.is_tensor(value) then return ("tensor %s %s"):format(value:dtype(), format.shape(value)) end
+  if kind == "string" then return quoted(value) end
+  if kind == "function" then return (function_text(value)) end
+  if is_module(value) then
+    return ("nn.%s, %d parameter%s"):format(value.name, value.size, value.size == 1 and "" or "s")
+  end
+  if has_text(value) then return first_line(tostring(value)) end
+  if kind ~= "table" then return tostring(value) end
+  local count = count_entries(value)
+  return count == 0 and "{}" or ("{%d entr%s}"):format(count, count == 1 and "y" or "ies")
+end
+
+-- ---- tables ----
+
+local function is_name(key) return type(key) == "string" and key:find("^[%a_][%w_]*$") ~= nil end
+
+local function key_text(key)
+  if is_name(key) then return key end
+  return "[" .. (type(key) == "string" and quoted(key) or tostring(key)) .. "]"
+end
+
+-- Keys beside 1 .. n, numbers first.
+local function other_keys(t, n)
+  local keys = {}
+  for key in next, t do
+    if not (math.type(key) == "integer" and key >= 1 and key <= n) then keys[#keys + 1] = key end
+  end
+  table.sort(keys, function(a, b)
+    if type(a) == "number" and type(b) == "number" then return a < b end
+    if type(a) ~= type(b) then return type(a) == "number" or type(b) ~= "number" and type(a) < type(b) end
+    return tostring(a) < tostring(b)
+  end)
+  return keys
+end
+
+-- The texts of a table's entries; a list's elements come without a key. Also how many were left out.
+local function entries_of(t)
+  local n = rawlen(t)
+  local keys = other_keys(t, n)
+  local texts, left_out = {}, 0
+  for i = 1, n do
+    if i > MAX_ENTRIES then left_out = n - MAX_ENTRIES break end
+    texts[i] = display.brief(rawget(t, i))
+  end
+  for i, key in ipairs(keys) do
+    if i > MAX_ENTRIES then left_out = left_out + #keys - MAX_ENTRIES break end
+    texts[#texts + 1] = terminal.paint("name", key_text(key)) .. " = " .. display.brief(rawget(t, key))
+  end
+  return texts, left_out
+end
+
+-- How many columns a text takes: without what paints it.
+local function columns_of(text)
+  text = text:gsub("\27%[[%d;]*m", "")
+  return utf8.len(text) or #text
+end
+
+local function table_text(t)
+  local texts, left_out = entries_of(t)
+  if left_out > 0 then texts[#texts + 1] = terminal.paint("quiet", ("%s %d more"):format(terminal.dots, left_out)) end
+  local line = "{" .. table.concat(texts, ", ") .. "}"
+  if columns_of(line) <= math.min(terminal.width(), 100) then return line end
+  return "{\n  " .. table.concat(texts, ",\n  ") .. "\n}"
+end
+
+-- ---- everything ----
+
+--- display.text(value) -> the text that the prompt shows for a value
+function display.text(value)
+  local kind = type(value)
+  if kind == "string" then return value end
+  if kind == "function" then return function_text(value) end
+  if is_module(value) then return require("plumb.nn.summary")(value, terminal.rule) end
+  if kind == "table" and not has_text(value) then
+    local doc = rawget(value, "doc")
+    return type(doc) == "string" and rawget(value, "__call") and first_line(doc) or table_text(value)
+  end
+  return tostring(value)
+end
+
+--- display.values(n, ...) -> the n values: side by side where each is one line, else below each other
+function display.values(n, ...)
+  local texts, in_lines = {}, false
+  for i = 1, n do
+    texts[i] = display.text((select(i, ...)))
+    in_lines = in_lines or texts[i]:find("\n", 1, true) ~= nil
+  end
+  return table.concat(texts, in_lines and "\n" or "\t")
+end
+
+return display
