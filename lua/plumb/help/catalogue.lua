@@ -5,10 +5,16 @@ local help = require "plumb.help"
 
 local catalogue = {}
 
--- An entry: its signature, the name in it, and the whole text.
-local function entry(text)
-  local signature = docstrings.split(text)
-  return { signature = signature, name = signature:match("^[%w_.:]+") or signature, text = text }
+-- An entry: its signature, the name in it, its description, and the whole text. What does not begin with a signature is an
+-- entry under the name `otherwise`, or none.
+local function add_entry(entries, text, otherwise)
+  local signature, description = docstrings.split(text)
+  local name, rest = signature:match("^([%a_][%w_.:]*)(.*)$")
+  if not name or not rest:find("^$") and not rest:find("^[({,]") then
+    if not otherwise then return end
+    signature, name, description = otherwise, otherwise, text
+  end
+  entries[#entries + 1] = { signature = signature, name = name, description = description, text = text }
 end
 
 local function by_name(a, b) return a.name:lower() < b.name:lower() end
@@ -20,11 +26,11 @@ local function add_fields(entries, t, seen)
   for name, value in pairs(t) do
     local text
     if type(name) ~= "string" or name:find("^_") then text = nil
-    elseif type(value) == "function" and not core.operators[name] then text = help.text(value)
+    elseif type(value) == "function" and not help.operator_of(value) then text = help.text(value)
     elseif type(value) == "table" and (rawget(value, "doc") ~= nil) and value ~= t then text = help.text(value) end
     if text and not seen[text] then
       seen[text] = true
-      entries[#entries + 1] = entry(text)
+      add_entry(entries, text, name)
       if type(value) == "table" then add_fields(entries, value, seen) end
     end
   end
@@ -36,7 +42,7 @@ local function add_file(entries, path, seen)
   for _, text in ipairs(blocks) do
     if not seen[text] then
       seen[text] = true
-      entries[#entries + 1] = entry(text)
+      add_entry(entries, text)
     end
   end
 end
@@ -60,7 +66,7 @@ local function operators_page()
 Functions of tensors. Each is a function of plumb and a method of tensors: plumb.exp(x) and x:exp(). In a signature, `?`
 marks what may be left out, and a kind follows the name where the argument is not a tensor or a number.]] }
   for _, row in pairs(core.operators) do
-    if row.call then page.entries[#page.entries + 1] = entry(help.operator_text(row)) end
+    if row.call then add_entry(page.entries, help.operator_text(row)) end
   end
   table.sort(page.entries, by_name)
   return page
@@ -71,19 +77,28 @@ local function tensor_page(seen)
 What tensors can do beside the operators. Indexing counts from 1: t[i] is a row, t[{i, j}] an element, and t[i] = v gives the
 name t a new tensor.]] }
   for name, f in pairs(core.methods) do
-    local text = not core.operators[name] and help.text(f)
+    local text = type(name) == "string" and not help.operator_of(f) and help.text(f)
     if text and not seen[text] then
       seen[text] = true
-      page.entries[#page.entries + 1] = entry(text)
+      add_entry(page.entries, text)
     end
   end
   table.sort(page.entries, by_name)
   return page
 end
 
+local function prompt_page()
+  local name = "plumb.prompt"
+  local page = { name = "prompt", title = "The prompt", entries = {},
+    intro = docstrings.of_file(package.searchpath(name, package.path)) }
+  add_entry(page.entries, help.text(require(name .. ".errors").traceback))
+  add_entry(page.entries, help.text(require(name .. ".who").who))
+  return page
+end
+
 -- ---- the pages ----
 
---- catalogue.pages() -> list of { name =, title =, intro =, entries = list of { name =, signature =, text = } }
+--- catalogue.pages() -> list of { name =, title =, intro =, entries = list of { name =, signature =, description =, text = } }
 function catalogue.pages()
   local seen, pages = {}, {}
   local plumb = require "plumb"
@@ -93,7 +108,7 @@ function catalogue.pages()
   local names = getmetatable(plumb).__names()
   table.sort(names)
   for _, name in ipairs(names) do pages[#pages + 1] = module_page("plumb." .. name, seen) end
-  pages[#pages + 1] = module_page("plumb.prompt", seen)
+  pages[#pages + 1] = prompt_page()
   return pages
 end
 

@@ -14,7 +14,8 @@ function help.operator_text(row)
   return text .. " It has no gradient."
 end
 
-local function operator_of(f)
+--- help.operator_of(f) -> the row of plumb.operators that this function is, or nil
+function help.operator_of(f)
   for _, row in pairs(core.operators) do
     if row.call == f then return row end
   end
@@ -69,7 +70,7 @@ local function module_text(name, t)
 end
 
 local function function_text(f)
-  local row = operator_of(f)
+  local row = help.operator_of(f)
   if row then return help.operator_text(row) end
   return core.documentation[f] or docstrings.above(f)
 end

@@ -1,7 +1,9 @@
 --- Values as the prompt shows them: tensors as matrices, models as a table of their layers, tables one level deep, functions
 --- with where they were defined.
 local core = require "plumb.core"
+local docstrings = require "plumb.help.docstrings"
 local format = require "plumb.format"
+local help = require "plumb.help"
 local terminal = require "plumb.prompt.terminal"
 
 local display = {}
@@ -24,12 +26,6 @@ local function short_path(source)
   return source:match("^@.*/lua/(plumb/.*)$") or source:match("^@(.*)$") or source:match("^=(.*)$") or "a string"
 end
 
-local function operator_of(f)
-  for _, row in pairs(core.operators) do
-    if row.call == f then return row end
-  end
-end
-
 --- display.place(f) -> where a function was defined: "my_file.lua:12", "stdin[3]:1", "C"
 function display.place(f)
   local info = debug.getinfo(f, "S")
@@ -37,7 +33,7 @@ function display.place(f)
 end
 
 local function function_text(f)
-  local row = operator_of(f)
+  local row = help.operator_of(f)
   if row then return ("operator %s(%s)"):format(row.name, row.signature) end
   local place = display.place(f)
   if place == "C" then return "function, in C" end
@@ -81,6 +77,12 @@ local function first_line(text)
   return line .. (#line < #text and " " .. terminal.dots or "")
 end
 
+-- The documentation of something that is called like a function: a class, or a loss.
+local function class_doc(t)
+  local meta = debug.getmetatable(t)
+  return type(meta) == "table" and rawget(meta, "__call") and type(rawget(t, "doc")) == "string" and rawget(t, "doc")
+end
+
 --- display.brief(value) -> one short line about a value
 function display.brief(value)
   local kind = type(value)
@@ -92,6 +94,7 @@ function display.brief(value)
   end
   if has_text(value) then return first_line(tostring(value)) end
   if kind ~= "table" then return tostring(value) end
+  if class_doc(value) then return (docstrings.split(class_doc(value))) end
   local count = count_entries(value)
   return count == 0 and "{}" or ("{%d entr%s}"):format(count, count == 1 and "y" or "ies")
 end
@@ -156,10 +159,9 @@ function display.text(value)
   local kind = type(value)
   if kind == "string" then return value end
   if kind == "function" then return function_text(value) end
-  if is_module(value) then return require("plumb.nn.summary")(value, terminal.rule) end
+  if is_module(value) then return require("plumb.nn").summary(value) end
   if kind == "table" and not has_text(value) then
-    local doc = rawget(value, "doc")
-    return type(doc) == "string" and rawget(value, "__call") and first_line(doc) or table_text(value)
+    return class_doc(value) and first_line(class_doc(value)) or table_text(value)
   end
   return tostring(value)
 end

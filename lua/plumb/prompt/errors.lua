@@ -125,7 +125,7 @@ function errors.explain_syntax(message)
   return write(frame.place .. ": " .. rest, { frame }, 0)
 end
 
---- errors.traceback(): prints all calls behind the last error, plumb's own too.
+--- traceback(): prints all calls behind the last error, plumb's own too.
 function errors.traceback() print(last_traceback or "There has been no error.") end
 
 return errors

@@ -30,7 +30,7 @@ prompt.question = on_demand("plumb.prompt.question", "answer")
 -- No function between: errors.explain counts the calls above it.
 function prompt.explain(message) return require("plumb.prompt.errors").explain(message) end
 
---- prompt.begin(text, name): a statement is about to run.
+-- prompt.begin(text, name): a statement is about to run.
 function prompt.begin(text, name)
   sources.keep(text, name)
   globals.note_locals(text)
@@ -41,7 +41,7 @@ local function is_muted(text)
   return text:find(";%s*$") ~= nil and not load("return " .. text .. "\n;")
 end
 
---- prompt.show(text, ...): shows the values of a statement, and keeps the first one.
+-- prompt.show(text, ...): shows the values of a statement, and keeps the first one.
 function prompt.show(text, ...)
   local n = select("#", ...)
   if n == 0 then return end
@@ -51,7 +51,7 @@ end
 
 local function leave() os.exit(true, true) end
 
---- prompt.open() -> the functions that the C side calls
+-- prompt.open() -> the functions that the C side calls
 function prompt.open()
   local library = require "plumb"
   if type(library) ~= "table" then error("module 'plumb' is a " .. type(library) .. " value", 0) end
@@ -77,7 +77,7 @@ local function start_up_file()
   return folder and folder .. "/plumb/init.lua"
 end
 
---- prompt.greet(): what the prompt does first.
+-- prompt.greet(): what the prompt does first.
 function prompt.greet()
   if terminal.is_there then
     io.stdout:write(terminal.paint("quiet", "?name explains, Tab completes, Ctrl-C stops, Ctrl-D leaves."), "\n")

@@ -33,9 +33,6 @@ end
 --- terminal.width() -> columns
 function terminal.width() return terminal.is_there and process.terminal_width() or 80 end
 
---- terminal.rule(columns) -> a horizontal line
-function terminal.rule(columns) return (terminal.has_unicode and "─" or "-"):rep(columns) end
-
 --- terminal.dots: what stands for that which is left out
 terminal.dots = terminal.has_unicode and "…" or "..."
 
