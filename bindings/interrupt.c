@@ -198,7 +198,7 @@ static int resume(lua_State *L) { return in_coroutine(L, standard_resume); }
 static int close_coroutine(lua_State *L) { return in_coroutine(L, standard_close); }
 
 /* The function that coroutine.wrap gives: upvalue 1 is the coroutine, as in the standard one, which does the work. */
-static lua_CFunction standard_wrapped;
+static lua_CFunction standard_wrap, standard_wrapped;
 static const char wrapped_key; /* its address is the key in the registry of the coroutine that was last run so */
 
 static int resume_wrapped(lua_State *L) {
@@ -212,11 +212,8 @@ static int resume_wrapped(lua_State *L) {
     return results;
 }
 
-/* coroutine.wrap(f); upvalue 1 is the standard one. */
 static int wrap(lua_State *L) {
-    lua_pushvalue(L, lua_upvalueindex(1));
-    lua_insert(L, 1);
-    lua_call(L, lua_gettop(L) - 1, 1);
+    standard_wrap(L);
     standard_wrapped = lua_tocfunction(L, -1);
     lua_getupvalue(L, -1, 1);
     lua_pushcclosure(L, resume_wrapped, 1);
@@ -276,8 +273,6 @@ void interrupt_open(lua_State *L) {
     lua_getfield(L, -1, "coroutine");
     standard_resume = replace(L, "resume", resume);
     standard_close = replace(L, "close", close_coroutine);
-    lua_getfield(L, -1, "wrap");
-    lua_pushcclosure(L, wrap, 1);
-    lua_setfield(L, -2, "wrap");
+    standard_wrap = replace(L, "wrap", wrap);
     lua_pop(L, 2);
 }

@@ -33,17 +33,21 @@ static bool push_library(lua_State *L, const char *name) {
 static int add_traceback(lua_State *L) {
     interrupt_caused(L);
     const char *message = lua_tostring(L, 1);
+    bool prints_itself = false;
     if (message == NULL) {
-        if (luaL_callmeta(L, 1, "__tostring") && lua_type(L, -1) == LUA_TSTRING)
-            return 1;
-        message = lua_pushfstring(L, "(error object is a %s value)", luaL_typename(L, 1));
+        prints_itself = luaL_callmeta(L, 1, "__tostring") && lua_type(L, -1) == LUA_TSTRING;
+        message = prints_itself ? lua_tostring(L, -1)
+                                : lua_pushfstring(L, "(error object is a %s value)", luaL_typename(L, 1));
     }
+    const int place = lua_gettop(L);
     if (push_library(L, "explain")) {
         lua_pushstring(L, message);
         if (lua_pcall(L, 1, 1, 0) == LUA_OK && lua_type(L, -1) == LUA_TSTRING)
             return 1;
     }
-    luaL_traceback(L, L, message, 1);
+    lua_settop(L, place);
+    if (!prints_itself)
+        luaL_traceback(L, L, message, 1);
     return 1;
 }
 

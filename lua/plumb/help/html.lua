@@ -48,7 +48,8 @@ end
 
 -- What follows a signature begins as a sentence does, unless it is a formula.
 local function as_sentence(text)
-  return (text:gsub("^%->", "→"):gsub("^%l%l*%f[%s]", function(word) return #word > 1 and word:gsub("^%l", string.upper) end))
+  local word = text:match("^%l%l+%f[%s]")
+  return word and word:gsub("^%l", string.upper) .. text:sub(#word + 1) or (text:gsub("^%->", "→"))
 end
 
 local function write_paragraphs(out, text)
@@ -101,8 +102,7 @@ function html.page(page, pages)
   write_navigation(out, pages, page)
   out[#out + 1] = "<main>"
   out[#out + 1] = ("<h1>%s</h1>"):format(escape(page.title))
-  local _, description = docstrings.split(page.intro)
-  write_paragraphs(out, as_sentence(description ~= "" and page.intro:find("^[%w_.]+:%s") and description or page.intro))
+  write_paragraphs(out, as_sentence(page.intro:match("^[%w_.]+:%s+(.*)$") or page.intro)) -- "plumb.nn: layers and ..."
   write_entries(out, page)
   out[#out + 1] = "<footer>The same texts are at the prompt: help(x), ?name, ?&quot;words&quot;.</footer>"
   out[#out + 1] = "</main>\n</body>\n</html>\n"

@@ -9,6 +9,7 @@ local terminal = require "plumb.prompt.terminal"
 local display = {}
 
 local MAX_ENTRIES = 40    -- of a table that are shown
+local MAX_SORTED = 5000   -- keys that are put in order
 local MAX_TEXT = 60       -- characters of a string within a table
 
 -- ---- functions ----
@@ -108,34 +109,37 @@ local function key_text(key)
   return "[" .. (type(key) == "string" and quoted(key) or tostring(key)) .. "]"
 end
 
--- Keys beside 1 .. n, numbers first.
+-- Keys beside 1 .. n, numbers first, and how many there are; of very many only some.
 local function other_keys(t, n)
-  local keys = {}
+  local keys, count = {}, 0
   for key in next, t do
-    if not (math.type(key) == "integer" and key >= 1 and key <= n) then keys[#keys + 1] = key end
+    if not (math.type(key) == "integer" and key >= 1 and key <= n) then
+      count = count + 1
+      if count <= MAX_SORTED then keys[count] = key end
+    end
   end
   table.sort(keys, function(a, b)
     if type(a) == "number" and type(b) == "number" then return a < b end
     if type(a) ~= type(b) then return type(a) == "number" or type(b) ~= "number" and type(a) < type(b) end
     return tostring(a) < tostring(b)
   end)
-  return keys
+  return keys, count
 end
 
--- The texts of a table's entries; a list's elements come without a key. Also how many were left out.
+local function more_text(count) return terminal.paint("quiet", ("%s %d more"):format(terminal.dots, count)) end
+
+-- The texts of a table's entries; a list's elements come without a key.
 local function entries_of(t)
   local n = rawlen(t)
-  local keys = other_keys(t, n)
-  local texts, left_out = {}, 0
-  for i = 1, n do
-    if i > MAX_ENTRIES then left_out = n - MAX_ENTRIES break end
-    texts[i] = display.brief(rawget(t, i))
+  local keys, others = other_keys(t, n)
+  local texts = {}
+  for i = 1, math.min(n, MAX_ENTRIES) do texts[i] = display.brief(rawget(t, i)) end
+  for i = 1, math.min(others, MAX_ENTRIES) do
+    texts[#texts + 1] = terminal.paint("name", key_text(keys[i])) .. " = " .. display.brief(rawget(t, keys[i]))
   end
-  for i, key in ipairs(keys) do
-    if i > MAX_ENTRIES then left_out = left_out + #keys - MAX_ENTRIES break end
-    texts[#texts + 1] = terminal.paint("name", key_text(key)) .. " = " .. display.brief(rawget(t, key))
-  end
-  return texts, left_out
+  local left_out = math.max(0, n - MAX_ENTRIES) + math.max(0, others - MAX_ENTRIES)
+  if left_out > 0 then texts[#texts + 1] = more_text(left_out) end
+  return texts
 end
 
 -- How many columns a text takes: without what paints it.
@@ -145,8 +149,7 @@ local function columns_of(text)
 end
 
 local function table_text(t)
-  local texts, left_out = entries_of(t)
-  if left_out > 0 then texts[#texts + 1] = terminal.paint("quiet", ("%s %d more"):format(terminal.dots, left_out)) end
+  local texts = entries_of(t)
   local line = "{" .. table.concat(texts, ", ") .. "}"
   if columns_of(line) <= math.min(terminal.width(), 100) then return line end
   return "{\n  " .. table.concat(texts, ",\n  ") .. "\n}"
@@ -166,13 +169,14 @@ function display.text(value)
   return tostring(value)
 end
 
---- display.values(n, ...) -> the n values: side by side where each is one line, else below each other
-function display.values(n, ...)
+--- display.values(values) -> the values of table.pack: side by side where each is one line, else below each other
+function display.values(values)
   local texts, in_lines = {}, false
-  for i = 1, n do
-    texts[i] = display.text((select(i, ...)))
+  for i = 1, math.min(values.n, MAX_ENTRIES) do
+    texts[i] = display.text(values[i])
     in_lines = in_lines or texts[i]:find("\n", 1, true) ~= nil
   end
+  if values.n > MAX_ENTRIES then texts[#texts + 1] = more_text(values.n - MAX_ENTRIES) end
   return table.concat(texts, in_lines and "\n" or "\t")
 end
 

@@ -57,7 +57,8 @@ local function is_users(info) return info.currentline > 0 and not info.source:fi
 
 local function describe(level, info)
   local line = (sources.lines(info.source, info.currentline, info.currentline) or {})[1]
-  local frame = { place = ("%s:%d"):format(info.short_src, info.currentline), source = info.source, what = info.what }
+  local frame = { place = ("%s:%d"):format(info.short_src, info.currentline), source = info.source, what = info.what,
+    calls = 1 }
   if line then
     frame.shapes = shapes_on_line(level + 1, line)
     line = line:match("^%s*(.-)%s*$")
@@ -66,14 +67,19 @@ local function describe(level, info)
   return frame
 end
 
--- The user's lines among the calls from `level` on, and how many more there are.
+-- The user's lines among the calls from `level` on, and how many more there are. A function that calls itself over and over
+-- has one entry, with the number of its `calls`.
 local function users_lines(level)
-  local frames, more = {}, 0
+  local frames, more, last = {}, 0, nil
   for k = level + 1, level + MAX_FRAMES do
     local info = debug.getinfo(k, "Sl")
     if not info then break end
-    if is_users(info) then
+    local place = is_users(info) and info.source .. ":" .. info.currentline
+    if place and place == last then
+      if more == 0 then frames[#frames].calls = frames[#frames].calls + 1 end
+    elseif place then
       if #frames < MAX_LINES then frames[#frames + 1] = describe(k, info) else more = more + 1 end
+      last = place
     end
   end
   return frames, more
@@ -87,7 +93,10 @@ end
 
 -- ---- the texts ----
 
-local function heading(message) return terminal.paint("error", "error:") .. " " .. message end
+local function heading(message)
+  if message == "interrupted!" then return terminal.paint("error", message) end
+  return terminal.paint("error", "error:") .. " " .. message
+end
 
 -- The message without the place that the first line names anyway.
 local function without_place(message, frame)
@@ -100,7 +109,8 @@ local function write(message, frames, more)
   local out = { heading(without_place(message, frames[1])) }
   for _, frame in ipairs(frames) do
     if not is_in_sight(frame) then
-      out[#out + 1] = ("  %s  %s"):format(terminal.paint("name", frame.place), frame.line or "")
+      local calls = frame.calls > 1 and ("  (called %d times or more)"):format(frame.calls) or ""
+      out[#out + 1] = ("  %s  %s%s"):format(terminal.paint("name", frame.place), frame.line or "", calls)
     end
     if frame.shapes then out[#out + 1] = "    " .. frame.shapes end
   end
@@ -119,7 +129,7 @@ function errors.explain_syntax(message)
   last_traceback = message
   local name, number, rest = message:match("^(stdin%[%d+%]):(%d+): (.*)$")
   if not name then return heading(message) end
-  local frame = { place = name .. ":" .. number, source = "=" .. name, what = "main" }
+  local frame = { place = name .. ":" .. number, source = "=" .. name, what = "main", calls = 1 }
   frame.line = (sources.lines(frame.source, tonumber(number), tonumber(number)) or {})[1]
   if frame.line and #frame.line > MAX_COLUMNS then frame.line = nil end
   return write(frame.place .. ": " .. rest, { frame }, 0)

@@ -43,10 +43,10 @@ end
 
 -- prompt.show(text, ...): shows the values of a statement, and keeps the first one.
 function prompt.show(text, ...)
-  local n = select("#", ...)
-  if n == 0 then return end
-  if not is_muted(text) then io.stdout:write(display.values(n, ...), "\n") end
-  if (...) ~= nil then globals.keep((...)) end
+  local values = table.pack(...)
+  if values.n == 0 then return end
+  if not is_muted(text) then io.stdout:write(display.values(values), "\n") end
+  if values[1] ~= nil then globals.keep(values[1]) end
 end
 
 local function leave() os.exit(true, true) end
