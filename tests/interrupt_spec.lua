@@ -7,7 +7,7 @@ teardown(programs.remove_folders)
 --- Runs `code`, which prints "go" when it is about to do something that takes for ever, and presses Ctrl-C then.
 local function interrupt(program, code)
   local out, err = os.tmpname(), os.tmpname()
-  local command = ([[timeout --foreground 100 %s -e %s >%s 2>%s & child=$!
+  local command = ([[(ulimit -t 100; exec %s -e %s >%s 2>%s) & child=$!
     for i in $(seq 3000); do test -s %s && break; sleep 0.01; done
     kill -INT $child; wait $child]]):format(quote(program), quote("io.stdout:setvbuf('no') " .. code), out, err, out)
   local _, _, status = os.execute(command)
