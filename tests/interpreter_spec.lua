@@ -1,7 +1,7 @@
 -- The interpreter as a user meets it on the command line: real processes, compared with Debian's lua5.4.
 local programs = require "programs"
 local capture, quote, new_folder = programs.capture, programs.quote, programs.new_folder
-local read_file, write_file, run, plumb = programs.read_file, programs.write_file, programs.run, programs.plumb
+local write_file, run, plumb = programs.write_file, programs.run, programs.plumb
 local ROOT, PLUMB = programs.ROOT, programs.PLUMB
 local LUA = "lua5.4"
 
@@ -122,14 +122,16 @@ describe("the command line", function()
       "print(xpcall(function() local x = nil + 1 end, debug.traceback))", "print(pcall(string.rep, 'x', -1, {}))",
       "local f = coroutine.wrap(function(...) print(...) print(coroutine.yield(1, 2)) error('inside') end) print(f(3)) print(f(4))",
       "local f = coroutine.wrap(function() return 1 end) f() print(pcall(f))", "coroutine.wrap()", "coroutine.resume(1)",
-      "local c = coroutine.create(function(a) print(pcall(function() error(coroutine.yield(a)) end)) end) print(coroutine.resume(c, 1)) "
-        .. "print(coroutine.resume(c, 2)) print(coroutine.resume(c), coroutine.status(c), coroutine.close(c))",
-      "local c = coroutine.create(function() local t <close> = setmetatable({}, { __close = function() print('closed') error('late') end }) "
-        .. "coroutine.yield() end) coroutine.resume(c) print(coroutine.close(c))", "print(pcall(coroutine.close, 1))",
+      "local c = coroutine.create(function(a) print(pcall(function() error(coroutine.yield(a)) end)) end) "
+        .. "print(coroutine.resume(c, 1)) print(coroutine.resume(c, 2)) "
+        .. "print(coroutine.resume(c), coroutine.status(c), coroutine.close(c))",
+      "local c = coroutine.create(function() local t <close> = setmetatable({}, { __close = function() print('closed') "
+        .. "error('late') end }) coroutine.yield() end) coroutine.resume(c) print(coroutine.close(c))", "print(pcall(coroutine.close, 1))",
       "print(coroutine.running()  ~= nil, coroutine.isyieldable(), coroutine.wrap(coroutine.isyieldable)())",
       "print(load(function() error('reader') end)) print(load('x = = 1')) print(load(function() return nil end) ~= nil)",
       "print(('key = value'):match('^(%w+)%s*=%s*(%w+)$'), ('abc'):find('b', 1, true), ('x'):rep(9):gsub('x', { x = 'y' }, 3))",
-      "local s = ('k1=v1, k2=v2; '):rep(2000) local n = 0 for k, v in s:gmatch('(%w+)%s*=%s*(%w+)%s*[,;]%s*') do n = n + #k + #v end print(n)",
+      "local s = ('k1=v1, k2=v2; '):rep(2000) local n = 0 "
+        .. "for k, v in s:gmatch('(%w+)%s*=%s*(%w+)%s*[,;]%s*') do n = n + #k + #v end print(n)",
       "print((('a.b-c'):rep(3000):gsub('^(.-)%.(.-)%-', '%2%1', 1)):sub(1, 9))", "print(('^x^x'):rep(5000):gmatch('^(x)%s*%s*')())",
       "local s = ('ab'):rep(5000) print(s:find('(a)(b)()%1%2', 3), s:match('.-(b.*)$'):len(), s:find('%f[%w]%w+%f[%W]', 1))",
       "print(pcall(string.match, ('a'):rep(10000), 'a-b-[')) print(pcall(string.gsub, ('a'):rep(10000), 'a-b-', '%9'))",

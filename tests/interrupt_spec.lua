@@ -39,7 +39,8 @@ describe("Ctrl-C", function()
       "local f = coroutine.wrap(function() while true do end end) print('go') while true do pcall(f) end",
       "print('go') while true do coroutine.resume(coroutine.create(function() while true do end end)) end",
       "local c = coroutine.wrap(function() while true do coroutine.yield() end end) print('go') while true do c() end",
-      "local c = coroutine.wrap(function() pcall(function() while true do coroutine.yield() end end) end) print('go') while true do c() end",
+      "local c = coroutine.wrap(function() pcall(function() while true do coroutine.yield() end end) end) print('go') "
+        .. "while true do c() end",
       "print('go') while true do load(function() while true do end end) end",
       "local function f() while true do end end local t = setmetatable({}, { __index = function(_, k) pcall(f) return k end }) "
         .. "print('go') while true do local _ = t.x end",
@@ -66,7 +67,8 @@ describe("Ctrl-C", function()
       "print('go') while true do pcall(function() plumb.randn(3000, 3000):exp():sum():item() end) end",
       "local a = plumb.ones(3e7):evaluate() print('go') while true do a:tolist() end",
       "print('go') while true do plumb.tensor(plumb.ones(1000, 1000):tolist()) end",
-      "local g = plumb.grad(function(x) return (x:matmul(x)):sum() end) local x = plumb.randn(1500, 1500) print('go') while true do g(x) end",
+      "local g = plumb.grad(function(x) return (x:matmul(x)):sum() end) local x = plumb.randn(1500, 1500) print('go') "
+        .. "while true do g(x) end",
     } do stops("local plumb = require 'plumb' " .. code) end
   end)
 

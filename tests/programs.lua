@@ -1,4 +1,9 @@
 --- Running plumb and other programs as a user does, for the specs: with arguments and files, or on a pseudo-terminal.
+local process = require("plumb.core").process
+local run_program, time = process.run, process.time
+
+local PATIENCE_SECONDS = 120 -- with a terminal that does not show what it should
+
 local programs = {}
 
 --- capture(command) -> what a shell command prints, without the last newline
@@ -68,9 +73,10 @@ function programs.plumb(...) return programs.run(programs.PLUMB, ...) end
 
 -- ---- the pseudo-terminal ----
 
---- open_terminal(options) -> plumb's prompt on a pseudo-terminal. Methods: type(keys), expect(text) waits until the text appears
---- after what was already expected and returns what stood before it, finish() waits for the end of the program and returns
---- its exit code; `screen` is then all that was shown. Options: state (folder for the history), environment, arguments.
+--- open_terminal(options) -> plumb's prompt on a pseudo-terminal. Methods: type(keys); expect(text) waits until the text appears
+--- after what was already expected, and returns what stood before it; press_until(keys, text) types keys until it does;
+--- finish() waits for the end of the program and returns its exit code, and `screen` is then all that was shown. Options:
+--- state (folder for the history), environment, arguments.
 function programs.open_terminal(options)
   options = options or {}
   local record = os.tmpname()
@@ -84,8 +90,12 @@ function programs.open_terminal(options)
 
   function terminal.type(_, keys) pipe:write(keys) end
 
-  function terminal:expect(text)
-    for _ = 1, 6000 do
+  -- Types `keys`, if there are any, about once a second until the text appears.
+  local function wait(self, text, keys)
+    local started = time()
+    local turn = 0
+    repeat
+      if keys and turn % 20 == 0 then pipe:write(keys) end
       local screen = read_file(record)
       local first, last = screen:find(text, self.position, true)
       if last then
@@ -93,10 +103,14 @@ function programs.open_terminal(options)
         self.position = last + 1
         return before
       end
-      os.execute("sleep 0.01")
-    end
-    error(("the terminal never showed %q; it shows %q"):format(text, read_file(record):sub(self.position)), 2)
+      turn = turn + 1
+      run_program { "sleep", turn < 20 and "0.01" or "0.05" }
+    until time() - started > PATIENCE_SECONDS
+    error(("the terminal never showed %q; it shows %q"):format(text, read_file(record):sub(self.position)), 3)
   end
+
+  function terminal:expect(text) return wait(self, text) end
+  function terminal:press_until(keys, text) return wait(self, text, keys) end
 
   function terminal:finish()
     local _, _, code = pipe:close()

@@ -25,9 +25,11 @@ function docstrings.above(f)
   local info = debug.getinfo(f, "S")
   local lines = info.what ~= "C" and info.linedefined > 1 and sources.lines(info.source, 1, info.linedefined - 1)
   if not lines then return nil end
-  local first = #lines + 1
+  local last = #lines -- functions of one line each may share a docstring
+  while last > 1 and lines[last]:find("^function .*%f[%w]end$") do last = last - 1 end
+  local first = last + 1
   while first > 1 and lines[first - 1]:find("^%s*%-%-") do first = first - 1 end
-  local blocks = blocks_in(table.move(lines, first, #lines, 1, {}))
+  local blocks = blocks_in(table.move(lines, first, last, 1, {}))
   return blocks[1] and blocks[#blocks].text or nil
 end
 

@@ -21,7 +21,7 @@ nav a { display: inline-block; margin: 0 .9rem .2rem 0; }
 nav a[aria-current] { color: inherit; font-weight: 600; }
 main { padding: 1.25rem; max-width: 52rem; }
 h1 { font-size: 1.6rem; margin: 0 0 .8rem; }
-.index { columns: 13rem; margin: 1rem 0 2rem; padding: 0; list-style: none; font-family: ui-monospace, monospace; font-size: .85rem; }
+.index { columns: 13rem; margin: 1rem 0 2rem; padding: 0; list-style: none; font: .85rem/1.5 ui-monospace, monospace; }
 .index li { overflow-wrap: anywhere; }
 article { border-top: 1px solid var(--line); padding: .9rem 0 .4rem; break-inside: avoid; }
 h2 { font: 600 .95rem/1.4 ui-monospace, monospace; margin: 0 0 .4rem; overflow-wrap: anywhere; }

@@ -89,7 +89,8 @@ local function make_index(before)
     if value ~= nil then return value end
     if type(before) == "function" then return before(t, name) end
     if before ~= nil then value = before[name] end
-    if value == nil and type(name) == "string" and asked_at_prompt() then error(undefined(name), 2) end
+    local required = type(name) == "string" and not name:find("^_%d*$") -- the first values are not there yet
+    if value == nil and required and asked_at_prompt() then error(undefined(name), 2) end
     return value
   end
 end
