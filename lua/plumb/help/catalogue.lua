@@ -25,7 +25,7 @@ local function by_name(a, b) return a.name:lower() < b.name:lower() end
 local function add_fields(entries, t, seen)
   for name, value in pairs(t) do
     local text
-    if type(name) ~= "string" or name:find("^_") then text = nil
+    if type(name) ~= "string" or name:find("^_") or value == package.loaded["plumb." .. name] then text = nil -- has a page
     elseif type(value) == "function" and not help.operator_of(value) then text = help.text(value)
     elseif type(value) == "table" and (rawget(value, "doc") ~= nil) and value ~= t then text = help.text(value) end
     if text and not seen[text] then
@@ -116,7 +116,7 @@ end
 local function rank(e, words)
   local name, text, place = e.name:lower(), e.text:lower(), 0
   for _, word in ipairs(words) do
-    if name == word or name:match("[%w_]+$") == word then place = place
+    if name:match("[%w_]+$") == word then place = place + (name == word and 0 or 0.5)
     elseif name:find(word, 1, true) then place = place + 1
     elseif text:find(word, 1, true) then place = place + 2
     else return nil end
