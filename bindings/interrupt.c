@@ -173,7 +173,7 @@ static int call_with_handler(lua_State *L) {
     return finish_call(L, lua_pcallk(L, arguments, LUA_MULTRET, 2, 2, finish_call), 2);
 }
 
-static lua_CFunction standard_load, standard_resume, standard_close;
+static lua_CFunction standard_load, standard_resume, standard_close, standard_execute;
 
 /* load(chunk, ...): its reader is a function that may be interrupted. */
 static int load_chunk(lua_State *L) {
@@ -199,16 +199,18 @@ static int close_coroutine(lua_State *L) { return in_coroutine(L, standard_close
 
 /* The function that coroutine.wrap gives: upvalue 1 is the coroutine, as in the standard one, which does the work. */
 static lua_CFunction standard_wrap, standard_wrapped;
-static const char wrapped_key; /* its address is the key in the registry of the coroutine that was last run so */
+static const char running_key; /* its address is the key in the registry of state.running, where wrap has changed that */
 
 static int resume_wrapped(lua_State *L) {
     lua_State *other = lua_tothread(L, lua_upvalueindex(1));
     lua_pushvalue(L, lua_upvalueindex(1));
-    lua_rawsetp(L, LUA_REGISTRYINDEX, &wrapped_key); /* lives on until an error that it raises has been caught */
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &running_key); /* lives on until an error that it raises has been caught */
     state.running = other;
     arm(other);
     const int results = standard_wrapped(L);
     back_in(L, false);
+    lua_pushthread(L);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &running_key);
     return results;
 }
 
@@ -218,6 +220,15 @@ static int wrap(lua_State *L) {
     lua_getupvalue(L, -1, 1);
     lua_pushcclosure(L, resume_wrapped, 1);
     return 1;
+}
+
+/* os.execute(command): at the prompt a program that Ctrl-C has ended takes the statement with it. While the program runs,
+ * the C library ignores the signal here. */
+static int execute(lua_State *L) {
+    const int results = standard_execute(L);
+    const bool ended = results == 3 && lua_type(L, -2) == LUA_TSTRING && strcmp(lua_tostring(L, -2), "signal") == 0;
+    if (state.at_prompt && ended && lua_tointeger(L, -1) == SIGINT) return interrupt_raise(L);
+    return results;
 }
 
 /* ---- for the library ---- */
@@ -274,5 +285,8 @@ void interrupt_open(lua_State *L) {
     standard_resume = replace(L, "resume", resume);
     standard_close = replace(L, "close", close_coroutine);
     standard_wrap = replace(L, "wrap", wrap);
+    lua_getglobal(L, "os");
+    standard_execute = replace(L, "execute", execute);
+    lua_pop(L, 1);
     lua_pop(L, 2);
 }

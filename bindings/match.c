@@ -22,14 +22,18 @@ static lua_CFunction standard_find, standard_match, standard_gsub, standard_gmat
 
 static char *volatile pattern; /* NULL: none */
 static volatile size_t pattern_length;
-static const char pattern_key; /* its address is the key in the registry of the string that holds it */
+static int depth;                  /* of the calls of run_stoppable that have not returned */
+static const char patterns_key;    /* its address is the key in the registry of a table {pattern by depth} */
 
 void match_stop(void) {
     char *p = pattern;
     for (size_t i = 0; p != NULL && i < pattern_length; i++) p[i] = '[';
 }
 
-void match_forget(void) { pattern = NULL; }
+void match_forget(void) {
+    pattern = NULL;
+    depth = 0;
+}
 
 /* Calls a standard function whose pattern, of our own making, is the string at `index`. Calls nest: the function that
  * gsub calls may match, too. */
@@ -38,8 +42,10 @@ static int run_stoppable(lua_State *L, int index, lua_CFunction standard) {
     const size_t outer_length = pattern_length;
     size_t length;
     const char *own = lua_tolstring(L, index, &length);
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &patterns_key); /* lives on there until an error has been caught: see match_forget */
     lua_pushvalue(L, index);
-    lua_rawsetp(L, LUA_REGISTRYINDEX, &pattern_key); /* lives on until an error has been caught and match_forget called */
+    lua_rawseti(L, -2, ++depth);
+    lua_pop(L, 1);
     pattern = NULL;
     pattern_length = length;
     pattern = (char *)own;
@@ -48,6 +54,7 @@ static int run_stoppable(lua_State *L, int index, lua_CFunction standard) {
     pattern = NULL;
     pattern_length = outer_length;
     pattern = outer_pattern;
+    if (depth > 0) depth--;
     return results;
 }
 
@@ -129,6 +136,8 @@ static lua_CFunction replace(lua_State *L, const char *name, lua_CFunction ours)
 }
 
 void match_open(lua_State *L) {
+    lua_newtable(L);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &patterns_key);
     lua_getglobal(L, "string");
     standard_find = replace(L, "find", find);
     standard_match = replace(L, "match", match);

@@ -157,6 +157,13 @@ error: add: shapes (2, 2) and (7) do not fit together
     assert.equal("nil\n", answers("rawget(_G, 'unknown')\n"))
   end)
 
+  it("tell the nearest field or method", function()
+    has(errors("nn.Liner(3)\nset = {xs = 1}\nset.x.y\nx = zeros(3)\nx:summ()\nm = nn.Linear(1, 2)\nm:state_dct()\nm.wieght:sum()\n"),
+      "(field 'Liner'); did you mean 'Linear'?", "did you mean 'xs'?", "did you mean 'sum'?", "did you mean 'state_dict'?",
+      "did you mean 'weight'?")
+    lacks(errors("nn.Qqqqqqq(3)\n"), "mean")
+  end)
+
   it("in other files are Lua's: there an undefined global is nil", function()
     local folder = new_folder()
     write_file(folder .. "/loose.lua", "local t = unknown_name\nreturn unpack or table.unpack")

@@ -1,11 +1,10 @@
 --- What Tab offers: names, fields and methods; option names within the braces of a call; modules behind `require`; files
 --- within other strings. Fields are looked up without running anybody's code.
 local core = require "plumb.core"
+local fields = require "plumb.prompt.fields"
 local globals = require "plumb.prompt.globals"
 
 local complete = {}
-
-local MAX_KEYS = 10000 -- of a table that are looked at
 
 -- Where keywords are offered, they are those that take a while to type.
 local KEYWORDS = { "function", "local", "return", "while", "repeat", "until", "elseif", "break" }
@@ -60,61 +59,14 @@ end
 
 -- ---- fields ----
 
--- Where __index is a function, for objects that compute some of their fields, the methods stand in the metatable itself or in
--- its field __methods.
-local function methods_of(meta) return rawget(meta, "__methods") or meta end
-
--- The value of a path such as nn.Linear or set.x: by raw fields, and through __index where that is a table.
-local function look_up(value, name)
-  for _ = 1, 20 do
-    if type(value) == "table" then
-      local found = rawget(value, name)
-      if found ~= nil then return found end
-    end
-    local meta = debug.getmetatable(value)
-    local index = type(meta) == "table" and rawget(meta, "__index") or nil
-    if type(index) == "function" then index = methods_of(meta) end
-    if type(index) ~= "table" or index == value then return nil end
-    value = index
-  end
-end
-
 -- The value of a path, or nil. The first name may be a field of plumb that is not loaded yet.
 local function resolve(path)
   local value
   for name in path:gmatch("[^.:]+") do
-    if value == nil or value == globals.find("plumb") then value = globals.find(name) else value = look_up(value, name) end
+    if value == nil or value == globals.find("plumb") then value = globals.find(name) else value = fields.look_up(value, name) end
     if value == nil then return nil end
   end
   return value
-end
-
-local function add_keys(set, t)
-  local count = 0
-  for key in next, t do
-    if type(key) == "string" and key:find("^[%a_][%w_]*$") and not key:find("^__") then set[key] = true end
-    count = count + 1
-    if count > MAX_KEYS then return end
-  end
-end
-
--- The names of a value's fields and methods, as a set.
-local function fields_of(value)
-  local set, seen = {}, {}
-  while value ~= nil and not seen[value] do
-    seen[value] = true
-    if type(value) == "table" then add_keys(set, value) end
-    local meta = debug.getmetatable(value)
-    if type(meta) ~= "table" then break end
-    local names = rawget(meta, "__names")
-    if type(names) == "function" then
-      local ok, list = pcall(names, value)
-      for _, name in ipairs(ok and list or {}) do set[name] = true end
-    end
-    local index = rawget(meta, "__index")
-    value = type(index) == "table" and index or type(index) == "function" and methods_of(meta) or nil
-  end
-  return set
 end
 
 local function sorted_matches(set, start, prefix)
@@ -130,9 +82,9 @@ end
 local function field_candidates(base, separator, start)
   local value = resolve(base)
   if value == nil then return {} end
-  local set = fields_of(value)
+  local set = fields.names(value)
   for name in pairs(separator == ":" and set or {}) do
-    local field = look_up(value, name)
+    local field = fields.look_up(value, name)
     local meta = type(field) == "table" and getmetatable(field)
     if type(field) ~= "function" and not (type(meta) == "table" and meta.__call) then set[name] = nil end
   end
@@ -231,7 +183,10 @@ local function code_candidates(text, open)
   local base, separator, start = path:match("^(.*)([.:])([%w_]*)$")
   if base then return field_candidates(base, separator, start), path end
   local list = option_candidates(text, open, path)
-  if path ~= "" or #list == 0 then table.move(global_candidates(path), 1, MAX_KEYS, #list + 1, list) end
+  if path ~= "" or #list == 0 then
+    local names = global_candidates(path)
+    table.move(names, 1, #names, #list + 1, list)
+  end
   return list, path
 end
 

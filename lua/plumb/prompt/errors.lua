@@ -1,7 +1,10 @@
 --- Errors at the prompt: what is wrong, then the user's own lines from the innermost on, each with the shapes of the tensors
 --- that it names. plumb's own lines are left out; traceback() shows them.
 local core = require "plumb.core"
+local fields = require "plumb.prompt.fields"
 local format = require "plumb.format"
+local globals = require "plumb.prompt.globals"
+local nearest = require "plumb.prompt.nearest"
 local sources = require "plumb.help.sources"
 local terminal = require "plumb.prompt.terminal"
 
@@ -30,19 +33,25 @@ local function find_variable(level, name)
     local upvalue_name, value = debug.getupvalue(f, k)
     if upvalue_name == name then return value end
   end
-  return rawget(_G, name)
+  return globals.find(name)
 end
 
--- "a float32 (2, 3), set.x float64 (4)": the tensors that a line of code names; only fields that are there as such.
+-- The value of a path such as set.x in the function at this level; only fields that are there as such.
+local function find_value(level, path)
+  local value, first = nil, true
+  for name in path:gmatch("[%a_][%w_]*") do
+    if first then value = find_variable(level + 1, name)
+    else value = value ~= nil and fields.look_up(value, name) or nil end
+    first = false
+  end
+  return value
+end
+
+-- "a float32 (2, 3), set.x float64 (4)": the tensors that a line of code names.
 local function shapes_on_line(level, line)
   local texts, seen = {}, {}
   for path in line:gsub("%-%-.*", ""):gmatch("[%a_][%w_.]*") do
-    local value, first = nil, true
-    for name in path:gmatch("[%a_][%w_]*") do
-      if first then value = find_variable(level + 1, name)
-      else value = type(value) == "table" and rawget(value, name) or nil end
-      first = false
-    end
+    local value = find_value(level + 1, path)
     if core.is_tensor(value) and not seen[path] then
       seen[path] = true
       texts[#texts + 1] = ("%s %s %s"):format(path, value:dtype(), format.shape(value))
@@ -51,16 +60,28 @@ local function shapes_on_line(level, line)
   return #texts > 0 and table.concat(texts, ", ") or nil
 end
 
+-- A field or method that the message says is nil: the name that was probably meant, from what the value does have.
+local function meant_field(level, line, message)
+  local name = message:match("%(field '([%w_]+)'%)") or message:match("method '([%w_]+)'")
+  local path = name and line:match("([%a_][%w_.]*)[.:]%s*" .. name .. "%f[^%w_]")
+  local value = path and find_value(level + 1, path)
+  if value == nil then return nil end
+  local names = {}
+  for field in pairs(fields.names(value)) do names[#names + 1] = field end
+  return nearest(name, names)
+end
+
 -- ---- the user's lines ----
 
 local function is_users(info) return info.currentline > 0 and not info.source:find("/lua/plumb/", 1, true) end
 
-local function describe(level, info)
+local function describe(level, info, message)
   local line = (sources.lines(info.source, info.currentline, info.currentline) or {})[1]
   local frame = { place = ("%s:%d"):format(info.short_src, info.currentline), source = info.source, what = info.what,
     calls = 1 }
   if line then
     frame.shapes = shapes_on_line(level + 1, line)
+    frame.meant = meant_field(level + 1, line, message)
     line = line:match("^%s*(.-)%s*$")
     frame.line = #line > MAX_COLUMNS and line:sub(1, MAX_COLUMNS) .. terminal.dots or line
   end
@@ -69,7 +90,7 @@ end
 
 -- The user's lines among the calls from `level` on, and how many more there are. A function that calls itself over and over
 -- has one entry, with the number of its `calls`.
-local function users_lines(level)
+local function users_lines(level, message)
   local frames, more, last = {}, 0, nil
   for k = level + 1, level + MAX_FRAMES do
     local info = debug.getinfo(k, "Sl")
@@ -78,7 +99,7 @@ local function users_lines(level)
     if place and place == last then
       if more == 0 then frames[#frames].calls = frames[#frames].calls + 1 end
     elseif place then
-      if #frames < MAX_LINES then frames[#frames + 1] = describe(k, info) else more = more + 1 end
+      if #frames < MAX_LINES then frames[#frames + 1] = describe(k, info, message) else more = more + 1 end
       last = place
     end
   end
@@ -106,7 +127,8 @@ local function without_place(message, frame)
 end
 
 local function write(message, frames, more)
-  local out = { heading(without_place(message, frames[1])) }
+  local meant = frames[1] and frames[1].meant
+  local out = { heading(without_place(message, frames[1]) .. (meant and ("; did you mean '%s'?"):format(meant) or "")) }
   for _, frame in ipairs(frames) do
     if not is_in_sight(frame) then
       local calls = frame.calls > 1 and ("  (called %d times or more)"):format(frame.calls) or ""
@@ -121,7 +143,7 @@ end
 --- errors.explain(message) -> the text for an error; to be called by the C function that is the message handler.
 function errors.explain(message)
   last_traceback = debug.traceback(message, 3)
-  return write(message, users_lines(3))
+  return write(message, users_lines(3, message))
 end
 
 --- errors.explain_syntax(message) -> the text for a statement that could not be compiled.
