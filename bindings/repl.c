@@ -116,7 +116,8 @@ static int compile(lua_State *L, bool *incomplete) {
     const int top = lua_gettop(L);
     const char *text = lua_tolstring(L, TEXT, &length), *name = lua_tostring(L, NAME);
     const char *expression = text[0] == '=' ? text + 1 : text; /* "=x", Lua 5.1's way to print x */
-    const char *with_return = lua_pushfstring(L, "return %s", expression);
+    /* With a variable to be closed the call is no tail call, so an error still knows the statement's line. */
+    const char *with_return = lua_pushfstring(L, "local _RESULT <close> = nil return %s", expression);
     int status = luaL_loadbuffer(L, with_return, strlen(with_return), name);
     lua_remove(L, top + 1);
     *incomplete = is_incomplete(L, status);
