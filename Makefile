@@ -32,7 +32,7 @@ SOURCES := $(wildcard core/*.c) $(wildcard bindings/*.c)
 OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o)
 
 .DELETE_ON_ERROR:
-.PHONY: all help deps packages data test lint demo bench install uninstall clean .FORCE
+.PHONY: all help deps packages data test lint demo bench docs install uninstall clean .FORCE
 
 all: $(PROGRAM)
 
@@ -46,6 +46,7 @@ help:
 ## make lint       luacheck, and the order of includes in core/
 ## make demo       two experiments on real data, in under two minutes; figures in runs/demo
 ## make bench      plumb beside PyTorch (needs python3-torch)
+## make docs       the reference as HTML, in build/docs
 ## make install    into PREFIX=/usr/local, below DESTDIR; ARCH=x86-64-v3 for other processors than this one
 ## make uninstall  removes what install put there
 ## make clean      removes what was built
@@ -118,6 +119,10 @@ demo: $(PROGRAM)
 
 bench: $(PROGRAM)
 	./$(PROGRAM) tests/bench/run.lua
+
+docs: $(PROGRAM)
+	@./$(PROGRAM) -e 'require("plumb.help.html").write("build/docs")'
+	@echo "The reference is in build/docs/index.html"
 
 # ---- installing ----
 

@@ -331,10 +331,11 @@ static int compiled_describe(lua_State *L) {
     return 1;
 }
 
-void class_register(lua_State *L, const char *name, const luaL_Reg *methods, lua_CFunction collect, lua_CFunction call) {
+void class_register(lua_State *L, const char *name, const documented_function *methods, lua_CFunction collect,
+                    lua_CFunction call) {
     luaL_newmetatable(L, name);
     lua_newtable(L);
-    luaL_setfuncs(L, methods, 0);
+    documented_register(L, methods);
     lua_setfield(L, -2, "__index");
     lua_pushcfunction(L, collect);
     lua_setfield(L, -2, "__gc");
@@ -350,7 +351,9 @@ static int is_compiling(lua_State *L) {
 void compile_register(lua_State *L) {
     static const luaL_Reg functions[] = {{"compile", compiled_new},
                                          {"is_compiling", is_compiling}, {NULL, NULL}};
-    static const luaL_Reg compiled_methods[] = {{"describe", compiled_describe}, {NULL, NULL}};
+    static const documented_function compiled_methods[] = {
+        {"describe", compiled_describe, "compiled:describe() -> text: the kernel calls of each of its plans, one a line."},
+        {NULL, NULL, NULL}};
     luaL_setfuncs(L, functions, 0);
     class_register(L, COMPILED, compiled_methods, compiled_collect, compiled_call);
 }

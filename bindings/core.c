@@ -67,14 +67,27 @@ static int clear_cache(lua_State *L) {
     return 0;
 }
 
+static const documented_function documented[] = {
+    {"threads", threads,
+     "threads(count) -> the number of threads: sets it, from 1 to 256, when it is given. Results are the same bits for any "
+     "number; the default is one per processor, or PLUMB_THREADS."},
+    {"memory", memory,
+     "memory() -> {live =, peak =, budget =, workspace =, plans_made =, plans_reused =}: the bytes that tensors hold, the most "
+     "they held at once, and the most they may; the bytes of the workspace; how often a plan was made or found again."},
+    {"memory_budget", memory_budget,
+     "memory_budget(bytes): the most that tensors may hold; beyond it is an error. The default is three quarters of the "
+     "machine's memory."},
+    {"cpu_kernel", cpu_kernel, "cpu_kernel() -> the vectors that the kernels were compiled for, such as \"AVX-512\"."},
+    {NULL, NULL, NULL}};
+
 int luaopen_plumb_core(lua_State *L);
 
 int luaopen_plumb_core(lua_State *L) {
-    static const luaL_Reg functions[] = {{"threads", threads}, {"memory", memory}, {"memory_budget", memory_budget},
-                                         {"memory_reset_peak", memory_reset}, {"memory_fail", memory_fail},
-                                         {"cpu_kernel", cpu_kernel}, {"clear_cache", clear_cache}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {{"memory_reset_peak", memory_reset}, {"memory_fail", memory_fail},
+                                         {"clear_cache", clear_cache}, {NULL, NULL}};
     kernel_lapack_start();
     luaL_newlib(L, functions);
+    documented_register(L, documented);
     tensor_register(L);
     create_register(L);
     operators_register(L);

@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "interrupt.h"
 #include "tensor.h"
 
 /* --- nested lists ------------------------------------------------------------------------------------------------------ */
@@ -31,6 +32,7 @@ static void fill_nested(lua_State *L, array *a, int axis, int64_t *element) {
                                           : luaL_typename(L, -1));
         luaL_checkstack(L, 3, NULL);
         for (int64_t i = 1; i <= a->shape.size[axis]; i++) {
+            interrupt_poll(L);
             lua_rawgeti(L, -1, i);
             fill_nested(L, a, axis + 1, element);
             lua_pop(L, 1);

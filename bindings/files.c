@@ -4,6 +4,7 @@
  * half-written file removed) at the moment an error passes through, whoever raises it. */
 #include "files.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <lauxlib.h>
@@ -24,6 +25,7 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "files.bytes and files
 
 #define SOURCE_TYPE "plumb.files.source"
 #define DRAFT_TYPE "plumb.files.draft"
+#define LISTING_TYPE "plumb.files.Listing"
 
 enum {
     CHUNK_BYTES = 1 << 16,
@@ -467,6 +469,34 @@ static int files_exists(lua_State *L) {
     return 1;
 }
 
+static int listing_close(lua_State *L) {
+    DIR **listing = luaL_checkudata(L, 1, LISTING_TYPE);
+    if (*listing != NULL) closedir(*listing);
+    *listing = NULL;
+    return 0;
+}
+
+/* files.list(path) -> the names in a folder, in no order, those of folders with a `/` behind them; nil if it can't be read */
+static int files_list(lua_State *L) {
+    const char *path = check_path(L, 1);
+    DIR **listing = lua_newuserdatauv(L, sizeof(DIR *), 0);
+    *listing = NULL;
+    luaL_setmetatable(L, LISTING_TYPE);
+    lua_toclose(L, -1);
+    *listing = opendir(path);
+    if (*listing == NULL) return 0;
+    lua_newtable(L);
+    lua_Integer count = 0;
+    for (const struct dirent *entry; (entry = readdir(*listing)) != NULL;) {
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
+        const char *full = lua_pushfstring(L, "%s/%s", path, entry->d_name);
+        lua_pushfstring(L, is_directory(full) ? "%s/" : "%s", entry->d_name);
+        lua_rawseti(L, -3, ++count);
+        lua_pop(L, 1);
+    }
+    return 1;
+}
+
 static void add_owner_type(lua_State *L, const char *name, lua_CFunction release) {
     luaL_newmetatable(L, name);
     lua_pushcfunction(L, release);
@@ -485,10 +515,12 @@ void files_register(lua_State *L) {
         {"make_directory", files_make_directory},
         {"is_writable_directory", files_is_writable_directory},
         {"exists", files_exists},
+        {"list", files_list},
         {NULL, NULL},
     };
     add_owner_type(L, SOURCE_TYPE, source_close);
     add_owner_type(L, DRAFT_TYPE, draft_discard);
+    add_owner_type(L, LISTING_TYPE, listing_close);
     luaL_newlib(L, functions);
     lua_setfield(L, -2, "files");
 }

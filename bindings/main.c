@@ -13,6 +13,8 @@
 #include <lua.h>
 #include <lualib.h>
 
+#include "interrupt.h"
+#include "match.h"
 #include "repl.h"
 
 #ifndef PLUMB_VERSION
@@ -285,6 +287,8 @@ static void open_state(lua_State *L, int argc, char **argv, const Options *optio
         lua_setfield(L, LUA_REGISTRYINDEX, "LUA_NOENV");
     }
     luaL_openlibs(L);
+    interrupt_open(L);
+    match_open(L);
     open_plumb(L, options->ignore_environment);
     create_arg_table(L, argc, argv, options->script);
     lua_gc(L, LUA_GCGEN, 0, 0);

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "child.h"
+#include "interrupt.h"
 
 #define CONVERSATION_TYPE "plumb.process.conversation"
 
@@ -344,5 +345,6 @@ void process_register(lua_State *L)
     luaL_newlib(L, functions);
     worker_register(L);
     terminal_register(L);
+    interrupt_register(L);
     lua_setfield(L, -2, "process");
 }

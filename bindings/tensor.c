@@ -1,10 +1,14 @@
 #include "tensor.h"
 
+#include "interrupt.h"
+
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
 int compiling, mapping;
+
+static const char DOCUMENTATION[] = "plumb.documentation"; /* key in the registry of a table {function = text} */
 
 /* --- errors ----------------------------------------------------------------------------------------------------------- */
 
@@ -38,6 +42,7 @@ void core_run(lua_State *L, void (*body)(void *context), void *context) {
         plan_clear_cache();
         if (guard_run(body, context, &report)) return;
     }
+    if (report.kind == ERROR_INTERRUPT) interrupt_raise(L);
     core_error(L, "%s", report.message);
 }
 
@@ -240,6 +245,7 @@ static void push_nested(lua_State *L, const array *a, int axis, int64_t *element
     luaL_checkstack(L, 3, NULL);
     lua_createtable(L, a->shape.size[axis] < INT32_MAX ? (int)a->shape.size[axis] : 0, 0);
     for (int64_t i = 1; i <= a->shape.size[axis]; i++) {
+        interrupt_poll(L);
         push_nested(L, a, axis + 1, element);
         lua_rawseti(L, -2, i);
     }
@@ -273,20 +279,45 @@ static int evaluate_all(lua_State *L) {
     return count;
 }
 
+void documented_register(lua_State *L, const documented_function *functions) {
+    luaL_getsubtable(L, LUA_REGISTRYINDEX, DOCUMENTATION);
+    for (const documented_function *f = functions; f->name != NULL; f++) {
+        lua_pushcfunction(L, f->function);
+        lua_pushvalue(L, -1);
+        lua_setfield(L, -4, f->name);
+        lua_pushstring(L, f->doc);
+        lua_rawset(L, -3);
+    }
+    lua_pop(L, 1);
+}
+
+static const documented_function methods[] = {
+    {"shape", tensor_shape, "t:shape() -> {3, 4}: the sizes of the axes."},
+    {"size", tensor_size, "t:size(axis) -> 4: the size of an axis, counted from 1, or from the end with -1."},
+    {"dim", tensor_rank, "t:dim() -> 2: the number of axes."},
+    {"numel", tensor_numel, "t:numel() -> 12: the number of elements."},
+    {"dtype", tensor_dtype, "t:dtype() -> \"float32\", \"float64\", \"int64\" or \"uint8\": what the elements are."},
+    {"item", tensor_item, "t:item() -> the number in a tensor of one element."},
+    {"tolist", tensor_tolist, "t:tolist() -> {{1, 2}, {3, 4}}: the elements as nested lists; of a single number, that number."},
+    {"evaluate", tensor_evaluate, "t:evaluate() -> t: computes the elements now, instead of when somebody looks."},
+    {NULL, NULL, NULL}};
+
+static const documented_function functions[] = {
+    {"is_tensor", tensor_is, "is_tensor(value) -> boolean"},
+    {"evaluate", evaluate_all, "evaluate(a, b, ...) -> a, b, ...: computes tensors now, all of them in one pass."},
+    {NULL, NULL, NULL}};
+
 void tensor_register(lua_State *L) {
     static const luaL_Reg meta[] = {{"__gc", tensor_collect}, {"__len", tensor_length}, {NULL, NULL}};
-    static const luaL_Reg methods[] = {{"shape", tensor_shape}, {"size", tensor_size}, {"dim", tensor_rank},
-                                       {"numel", tensor_numel}, {"dtype", tensor_dtype}, {"item", tensor_item},
-                                       {"tolist", tensor_tolist}, {"evaluate", tensor_evaluate}, {NULL, NULL}};
+    luaL_getsubtable(L, LUA_REGISTRYINDEX, DOCUMENTATION);
+    lua_setfield(L, -2, "documentation");
     luaL_newmetatable(L, TENSOR);
     luaL_setfuncs(L, meta, 0);
-    luaL_newlib(L, methods);
+    lua_newtable(L);
+    documented_register(L, methods);
     lua_pushvalue(L, -1);
     lua_setfield(L, -4, "methods");
     lua_setfield(L, -2, "methods");
     lua_setfield(L, -2, "Tensor");
-    lua_pushcfunction(L, tensor_is);
-    lua_setfield(L, -2, "is_tensor");
-    lua_pushcfunction(L, evaluate_all);
-    lua_setfield(L, -2, "evaluate");
+    documented_register(L, functions);
 }

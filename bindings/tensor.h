@@ -30,6 +30,15 @@ const array *tensor_value(lua_State *L, int index);
 /* Pushes a new tensor with an uninitialised contiguous array, to be filled by the caller before it returns. */
 array *tensor_new(lua_State *L, dtype type, shape s);
 
+/* Functions with what help() says of them: "name(arguments) -> results: what it does". */
+typedef struct {
+    const char *name;
+    lua_CFunction function;
+    const char *doc;
+} documented_function;
+/* Adds the functions, up to one without a name, to the table on top of the stack, and their texts to core.documentation. */
+void documented_register(lua_State *L, const documented_function *functions);
+
 /* Reads a shape: a table of sizes at `index`, or the numbers from `index` to the top. */
 shape check_shape(lua_State *L, int index);
 dtype check_dtype(lua_State *L, int index);

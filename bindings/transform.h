@@ -16,7 +16,8 @@ cleanup *push_cleanup(lua_State *L);
 int call_closing(lua_State *L, lua_CFunction body);
 
 /* A class of userdata with methods and __gc; `call` may be NULL. */
-void class_register(lua_State *L, const char *name, const luaL_Reg *methods, lua_CFunction collect, lua_CFunction call);
+void class_register(lua_State *L, const char *name, const documented_function *methods, lua_CFunction collect,
+                    lua_CFunction call);
 
 #define VARIABLE "plumb.Variable"
 node **variable_check(lua_State *L, int index);

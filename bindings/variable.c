@@ -128,7 +128,13 @@ void deferred_forget(lua_State *L) {
 }
 
 void variable_register(lua_State *L) {
-    static const luaL_Reg methods[] = {{"get", variable_get}, {"set", variable_set}, {"defer", variable_defer}, {NULL, NULL}};
+    static const documented_function methods[] = {
+        {"get", variable_get, "variable:get() -> the tensor in it."},
+        {"set", variable_set, "variable:set(tensor): another tensor, of the same dtype and shape."},
+        {"defer", variable_defer,
+         "variable:defer(tensor) -> boolean: false when no gradient is under way; else true, and until its end get gives this "
+         "tensor."},
+        {NULL, NULL, NULL}};
     lua_pushcfunction(L, variable_new);
     lua_setfield(L, -2, "variable");
     class_register(L, VARIABLE, methods, variable_collect, NULL);

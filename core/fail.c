@@ -2,8 +2,11 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 typedef struct guard {
     jmp_buf environment;
@@ -65,4 +68,32 @@ void scope_reserve(void) {
 
 void scope_add(void *object, void (*release)(void *object)) {
     entries[entry_count++] = (scope_entry){object, release};
+}
+
+/* --- interrupts --- */
+
+static const int64_t PATIENCE = 100000000; /* nanoseconds */
+static atomic_llong requested_at;          /* by the clock below; 0: not requested */
+
+static int64_t nanoseconds(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec + 1;
+}
+
+void interrupt_request(void) {
+    if (!interrupt_requested()) atomic_store(&requested_at, nanoseconds());
+}
+
+void interrupt_clear(void) { atomic_store(&requested_at, 0); }
+
+bool interrupt_requested(void) { return atomic_load_explicit(&requested_at, memory_order_relaxed) != 0; }
+
+bool interrupt_overdue(void) {
+    int64_t then = atomic_load_explicit(&requested_at, memory_order_relaxed);
+    return then != 0 && nanoseconds() - then > PATIENCE;
+}
+
+void interrupt_check(void) {
+    if (interrupt_overdue()) fail(ERROR_INTERRUPT, "interrupted!");
 }

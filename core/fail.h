@@ -11,7 +11,8 @@ typedef enum {
     ERROR_SHAPE,    /* shapes that do not fit together */
     ERROR_DTYPE,    /* element types that do not fit together */
     ERROR_MEMORY,   /* the budget or the machine's memory is used up */
-    ERROR_STATE     /* an operation that is not possible now */
+    ERROR_STATE,    /* an operation that is not possible now */
+    ERROR_INTERRUPT /* somebody asked for an end (interrupt_request) */
 } error_kind;
 
 typedef struct {
@@ -30,5 +31,14 @@ bool guard_run(void (*body)(void *context), void *context, failure *out);
  * one more before the object exists, so `scope_add` cannot fail. */
 void scope_reserve(void);
 void scope_add(void *object, void (*release)(void *object));
+
+/* Stopping a long computation from outside. A request stands until it is cleared; what has gone on for a tenth of a
+ * second since is overdue. Whoever computes for long asks now and then, by any thread, and where nothing has been
+ * changed yet stops by interrupt_check, which fails with ERROR_INTERRUPT when the computation is overdue. */
+void interrupt_request(void); /* may be called by a signal handler */
+void interrupt_clear(void);
+bool interrupt_requested(void);
+bool interrupt_overdue(void);
+void interrupt_check(void);
 
 #endif

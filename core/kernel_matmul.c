@@ -104,12 +104,13 @@ static void rows_task(void *context, int64_t chunk) {
     const product *p = context;
     int64_t tiles = (p->m + ROWS - 1) / ROWS, begin = pool_begin(tiles, p->chunks, chunk) * ROWS;
     int64_t end = smaller(pool_begin(tiles, p->chunks, chunk + 1) * ROWS, p->m);
-    for (int64_t panel = 0; panel < p->panels; panel++) multiply(p, begin, end, panel);
+    for (int64_t panel = 0; panel < p->panels && !pool_ends(); panel++) multiply(p, begin, end, panel);
 }
 
 static void panels_task(void *context, int64_t chunk) {
     const product *p = context;
-    for (int64_t panel = pool_begin(p->panels, p->chunks, chunk); panel < pool_begin(p->panels, p->chunks, chunk + 1); panel++) {
+    int64_t end = pool_begin(p->panels, p->chunks, chunk + 1);
+    for (int64_t panel = pool_begin(p->panels, p->chunks, chunk); panel < end && !pool_ends(); panel++) {
         pack_panels(p, panel, panel + 1);
         multiply(p, 0, p->m, panel);
     }

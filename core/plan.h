@@ -15,7 +15,7 @@ plan *plan_retain(plan *p);
 void plan_release(plan *p);
 
 /* Computes outputs [output_count] (the caller then owns a reference to each) from leaves [leaf_count]. On failure
- * nothing is changed. */
+ * nothing is changed; an interrupt (fail.h) is one. */
 void plan_run(plan *p, const array *leaves, array *outputs);
 
 /* The plan as text, one kernel call a line, for people and tests; the caller frees it. */

@@ -38,6 +38,7 @@ typedef struct {
 struct plan {
     size_t references;
     int leaf_count, output_count, storage_count, kept_count, instruction_count, operand_count, skeleton_count;
+    int stoppable_count; /* the instructions before the first that writes over a leaf's memory */
     size_t scratch_bytes;
     size_t capacity_items, capacity_operands, capacity_outputs; /* what the arrays below have room for */
     storage *storages;        /* [storage_count] */

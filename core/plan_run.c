@@ -7,6 +7,7 @@
 #include "kernels.h"
 #include "memory.h"
 #include "plan_internal.h"
+#include "pool.h"
 
 plan *plan_build(const node_list *order, node *const *outputs, int output_count, const int *donors) {
     return plan_schedule(plan_graph_import(order, outputs, output_count, donors));
@@ -87,8 +88,23 @@ static array output_array(plan *p, const plan_output *out, const array *leaves) 
 /* A run that fails halfway holds on to nothing. */
 static void run_over(void *object) {
     plan *p = object;
+    pool_end_early(false);
     drop_kept_values(p);
     plan_release(p);
+}
+
+/* What is stoppable has not yet overwritten a leaf: there an interrupt ends the run, within an instruction too. */
+static void run_instructions(const plan *p, int begin, int end, bool stoppable) {
+    pool_end_early(stoppable);
+    for (int k = begin; k < end; k++) {
+        const instruction *now = &p->instructions[k];
+        const operand *operands = p->operands + now->operand_begin;
+        if (stoppable) interrupt_check();
+        if (now->program != NULL) fused_run(now->program, operands);
+        else now->run(now->call, operands, operands + now->operand_count - 1);
+    }
+    if (stoppable) interrupt_check();
+    pool_end_early(false);
 }
 
 void plan_run(plan *p, const array *leaves, array *outputs) {
@@ -99,12 +115,8 @@ void plan_run(plan *p, const array *leaves, array *outputs) {
     for (int k = 0; k < p->operand_count; k++)
         p->operands[k].data = p->bases[p->operand_storages[k]] +
                               p->operands[k].offset * (int64_t)dtype_bytes(p->operands[k].type);
-    for (int k = 0; k < p->instruction_count; k++) {
-        const instruction *now = &p->instructions[k];
-        const operand *operands = p->operands + now->operand_begin;
-        if (now->program != NULL) fused_run(now->program, operands);
-        else now->run(now->call, operands, operands + now->operand_count - 1);
-    }
+    run_instructions(p, 0, p->stoppable_count, true);
+    run_instructions(p, p->stoppable_count, p->instruction_count, false);
     for (int o = 0; o < p->output_count; o++) outputs[o] = output_array(p, &p->outputs[o], leaves);
     drop_kept_values(p);
 }

@@ -363,6 +363,20 @@ static void plan_allocate(const plan_graph *g, plan *p) {
     memset(p->kept_values, 0, outputs * sizeof *p->kept_values);
 }
 
+static bool uses_donated(const plan *p, const instruction *now) {
+    for (int k = now->operand_begin; k < now->operand_begin + now->operand_count; k++) {
+        const storage *s = &p->storages[p->operand_storages[k]];
+        if (s->home == HOME_KEPT && p->kept[s->place].donor >= 0) return true;
+    }
+    return false;
+}
+
+static int count_stoppable(const plan *p) {
+    int count = 0;
+    while (count < p->instruction_count && !uses_donated(p, &p->instructions[count])) count++;
+    return count;
+}
+
 plan *plan_schedule(plan_graph *g) {
     order_units(g);
     find_stored(g);
@@ -381,6 +395,7 @@ plan *plan_schedule(plan_graph *g) {
         if (u->fused) write_fused(g, p, u);
         else write_kernel(g, p, u);
     }
+    p->stoppable_count = count_stoppable(p);
     for (int o = 0; o < g->output_count; o++) {
         const item *i = &g->items[g->outputs[o]];
         int64_t offset;

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "fail.h"
+
 enum { MAX_THREADS = 256, MAX_CHUNKS = 64, SPINS = 2000 };
 
 static struct {
@@ -23,6 +25,7 @@ static pthread_cond_t wake = PTHREAD_COND_INITIALIZER;
 static int threads_wanted;          /* this one included; 0: not asked yet */
 static int helpers;                 /* started threads */
 static pid_t owner;                 /* threads do not survive a fork */
+static bool ends_early;             /* changed only while no job runs */
 
 /* Waiting is a short spin, since the next job of a training step is often microseconds away. */
 static inline void relax(int spins) {
@@ -32,8 +35,12 @@ static inline void relax(int spins) {
     if (spins % SPINS == SPINS - 1) sched_yield();
 }
 
+void pool_end_early(bool on) { ends_early = on; }
+
+bool pool_ends(void) { return ends_early && interrupt_overdue(); }
+
 static void take_chunks(void) {
-    for (;;) {
+    while (!pool_ends()) {
         int64_t chunk = atomic_fetch_add(&next_chunk, 1);
         if (chunk >= job.chunks) return;
         job.task(job.context, chunk);
@@ -95,7 +102,7 @@ int64_t pool_chunks(int64_t work, int64_t grain) {
 void pool_run(int64_t chunks, void (*task)(void *context, int64_t chunk), void *context) {
     int threads = pool_threads();
     if (chunks <= 1 || threads == 1) {
-        for (int64_t chunk = 0; chunk < chunks; chunk++) task(context, chunk);
+        for (int64_t chunk = 0; chunk < chunks && !pool_ends(); chunk++) task(context, chunk);
         return;
     }
     start_helpers(threads - 1);

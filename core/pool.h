@@ -3,11 +3,17 @@
 #ifndef PLUMB_POOL_H
 #define PLUMB_POOL_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* Runs task(context, chunk) for chunk 0 .. chunks - 1, on all threads, and returns when all are done. A task must not
  * fail, allocate or start another run. */
 void pool_run(int64_t chunks, void (*task)(void *context, int64_t chunk), void *context);
+
+/* While this is on, an interrupt (fail.h) ends a run early: chunks that nobody has taken are left undone, so the caller
+ * must then throw the results away. A chunk that takes long may ask whether this run ends, and leave. */
+void pool_end_early(bool on);
+bool pool_ends(void);
 
 /* The number of chunks for `work` units when one chunk should hold at least `grain` of them: at most 64. */
 int64_t pool_chunks(int64_t work, int64_t grain);

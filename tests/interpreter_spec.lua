@@ -1,58 +1,9 @@
--- The interpreter as a user meets it: real processes, compared with Debian's lua5.4, and a real pseudo-terminal.
-
-local function capture(command)
-  local pipe <close> = assert(io.popen(command))
-  return (pipe:read("a"):gsub("\n$", ""))
-end
-
-local ROOT = capture("cd \"$(dirname '" .. debug.getinfo(1, "S").source:sub(2) .. "')/..\" && pwd")
-local PLUMB = capture("realpath '" .. (os.getenv("PLUMB") or ROOT .. "/plumb") .. "'")
+-- The interpreter as a user meets it on the command line: real processes, compared with Debian's lua5.4.
+local programs = require "programs"
+local capture, quote, new_folder = programs.capture, programs.quote, programs.new_folder
+local write_file, run, plumb = programs.write_file, programs.run, programs.plumb
+local ROOT, PLUMB = programs.ROOT, programs.PLUMB
 local LUA = "lua5.4"
-
--- ---- helpers ----
-
-local function quote(text)
-  return "'" .. text:gsub("'", "'\\''") .. "'"
-end
-
-local function read_file(path)
-  local file <close> = io.open(path, "rb")
-  return file and file:read("a") or ""
-end
-
-local function write_file(path, text)
-  local file <close> = assert(io.open(path, "wb"))
-  file:write(text)
-end
-
-local folders = {}
-
---- Makes a temporary folder; all of them are removed when the specs end.
-local function new_folder()
-  local folder = capture("mktemp -d")
-  folders[#folders + 1] = folder
-  return folder
-end
-
---- Runs `program` with a list of arguments and returns {code =, out =, err =}.
---- Options: input (text for standard input), environment ("NAME=value ..."), folder (working directory).
-local function run(program, arguments, options)
-  options = options or {}
-  local input, out, err = os.tmpname(), os.tmpname(), os.tmpname()
-  write_file(input, options.input or "")
-  local words = { quote(program) }
-  for _, argument in ipairs(arguments) do
-    words[#words + 1] = quote(argument)
-  end
-  local command = ("cd %s && env -u LUA_INIT -u LUA_INIT_5_4 -u LUA_PATH -u LUA_PATH_5_4 %s timeout 60 %s <%s >%s 2>%s"):format(
-    quote(options.folder or "/"), options.environment or "", table.concat(words, " "), input, out, err)
-  local _, _, code = os.execute(command)
-  local result = { code = code, out = read_file(out), err = read_file(err) }
-  os.remove(input)
-  os.remove(out)
-  os.remove(err)
-  return result
-end
 
 --- Replaces what may differ between the two programs: the path of `program`, and how many calls fit on the stack.
 local function without_name(result, program)
@@ -71,61 +22,7 @@ local function same(arguments, options)
   return actual
 end
 
-local function plumb(...)
-  return run(PLUMB, ...)
-end
-
--- ---- the pseudo-terminal ----
-
---- Opens plumb's prompt on a pseudo-terminal. Methods: type(keys), expect(text) waits until text appears after what was
---- already expected, finish() ends the input and returns the exit code.
-local function open_terminal(options)
-  options = options or {}
-  local record = os.tmpname()
-  local state = options.state or new_folder()
-  local command = ("cd / && env -u LUA_INIT -u LUA_INIT_5_4 TERM=xterm XDG_STATE_HOME=%s timeout 60 script -qefc %s %s >/dev/null 2>&1")
-    :format(quote(state), quote("exec " .. quote(PLUMB) .. " " .. (options.arguments or "")), record)
-  local pipe = assert(io.popen(command, "w"))
-  pipe:setvbuf("no")
-  local terminal = { position = 1, state = state }
-
-  function terminal.type(_, keys)
-    pipe:write(keys)
-  end
-
-  function terminal:expect(text)
-    for _ = 1, 1000 do
-      local _, last = read_file(record):find(text, self.position, true)
-      if last then
-        self.position = last + 1
-        return
-      end
-      os.execute("sleep 0.01")
-    end
-    error(("the terminal never showed %q; it shows %q"):format(text, read_file(record):sub(self.position)), 2)
-  end
-
-  function terminal:finish()
-    local _, _, code = pipe:close()
-    self.screen = read_file(record)
-    os.remove(record)
-    return code
-  end
-
-  terminal:expect("> ")
-  return terminal
-end
-
-local PASTE_START, PASTE_END = "\27[200~", "\27[201~"
-local CTRL_C, CTRL_D, UP = "\3", "\4", "\27[A"
-
--- ---- specs ----
-
-teardown(function()
-  for _, path in ipairs(folders) do
-    os.execute("rm -rf " .. quote(path))
-  end
-end)
+teardown(programs.remove_folders)
 
 describe("the command line", function()
   local folder, script
@@ -217,22 +114,32 @@ describe("the command line", function()
     assert.equal(without_name(expected, LUA).err, table.concat(kept, "\n") .. "\n")
   end)
 
-  it("turns Ctrl-C into the error 'interrupted!'", function()
-    local function interrupt(program)
-      local out, err = os.tmpname(), os.tmpname()
-      local code = "io.write('go') io.flush() for _ = 1, 5e9 do end"
-      local command = ([[%s -e %s >%s 2>%s & child=$!
-        for i in $(seq 500); do test -s %s && break; sleep 0.01; done
-        kill -INT $child; wait $child]]):format(quote(program), quote(code), out, err, out)
-      local _, _, status = os.execute(command)
-      local result = { code = status, out = read_file(out), err = read_file(err) }
-      os.remove(out)
-      os.remove(err)
-      return without_name(result, program)
-    end
-    local result = interrupt(PLUMB)
-    assert.same(interrupt(LUA), result)
-    assert.truthy(result.err:find("interrupted!", 1, true))
+  it("catches errors, runs coroutines and matches patterns as lua does", function()
+    local cases = {
+      "print(pcall(error, 'x'), pcall(), select('#', pcall(table.unpack, {}, 1, 3)))", "pcall()", "xpcall()", "xpcall(print)",
+      "print(pcall(pcall, error, 'e')) print(xpcall(error, function(m) return m .. '!' end, 'e'))",
+      "print(xpcall(function(...) return ... end, print, 1, nil, 3))", "xpcall(error, function() error('again') end)",
+      "print(xpcall(function() local x = nil + 1 end, debug.traceback))", "print(pcall(string.rep, 'x', -1, {}))",
+      "local f = coroutine.wrap(function(...) print(...) print(coroutine.yield(1, 2)) error('inside') end) print(f(3)) print(f(4))",
+      "local f = coroutine.wrap(function() return 1 end) f() print(pcall(f))", "coroutine.wrap()", "coroutine.resume(1)",
+      "local c = coroutine.create(function(a) print(pcall(function() error(coroutine.yield(a)) end)) end) "
+        .. "print(coroutine.resume(c, 1)) print(coroutine.resume(c, 2)) "
+        .. "print(coroutine.resume(c), coroutine.status(c), coroutine.close(c))",
+      "local c = coroutine.create(function() local t <close> = setmetatable({}, { __close = function() print('closed') "
+        .. "error('late') end }) coroutine.yield() end) coroutine.resume(c) print(coroutine.close(c))", "print(pcall(coroutine.close, 1))",
+      "print(coroutine.running()  ~= nil, coroutine.isyieldable(), coroutine.wrap(coroutine.isyieldable)())",
+      "print(load(function() error('reader') end)) print(load('x = = 1')) print(load(function() return nil end) ~= nil)",
+      "print(('key = value'):match('^(%w+)%s*=%s*(%w+)$'), ('abc'):find('b', 1, true), ('x'):rep(9):gsub('x', { x = 'y' }, 3))",
+      "local s = ('k1=v1, k2=v2; '):rep(2000) local n = 0 "
+        .. "for k, v in s:gmatch('(%w+)%s*=%s*(%w+)%s*[,;]%s*') do n = n + #k + #v end print(n)",
+      "print((('a.b-c'):rep(3000):gsub('^(.-)%.(.-)%-', '%2%1', 1)):sub(1, 9))", "print(('^x^x'):rep(5000):gmatch('^(x)%s*%s*')())",
+      "local s = ('ab'):rep(5000) print(s:find('(a)(b)()%1%2', 3), s:match('.-(b.*)$'):len(), s:find('%f[%w]%w+%f[%W]', 1))",
+      "print(pcall(string.match, ('a'):rep(10000), 'a-b-[')) print(pcall(string.gsub, ('a'):rep(10000), 'a-b-', '%9'))",
+      "print(pcall(string.find, ('a'):rep(10000), '%')) print(pcall(string.find, 'x', {})) print(pcall(string.gmatch, 5))",
+      "print((12345):rep(2), string.find(12345, 3), string.match(12, '%d+%d-%d*'), ('x'):find('', 10), ('x'):find(''))",
+      "print(('\\0\\255'):rep(2000):find('[^%z\\255]*%z*$', 1) , (('\\0a'):rep(3000):gsub('%z+a*', '')):len())",
+    }
+    for _, code in ipairs(cases) do same({ "-e", code }) end
   end)
 end)
 
@@ -294,211 +201,5 @@ describe("what plumb adds", function()
       best = math.min(best, (after - before) / 1e6)
     end
     assert.truthy(best < 20, ("best of ten: %.1f ms"):format(best))
-  end)
-end)
-
-describe("the prompt without a terminal", function()
-  local LIBRARY = "package.preload.plumb = function() return { answer = 42, shared = 'library' } end"
-
-  local function prompt(input, ...)
-    return plumb({ "-i", "-e", LIBRARY, ... }, { input = input })
-  end
-
-  --- What was printed for each statement, without banner and prompts.
-  local function answers(input, ...)
-    local out = prompt(input, ...).out:gsub("^[^\n]*\n", ""):gsub("\n$", "")
-    return (out:gsub("> ", ""):gsub(">", ""))
-  end
-
-  it("shows its banner, prompts, and ends with a newline", function()
-    assert.same({ code = 0, out = "plumb 0.1.0  (Lua 5.4)\n> 2\n> >> 3\n> \n", err = "" }, prompt("1 + 1\nprint(\n3)\n"))
-  end)
-
-  it("prints the values of expressions and runs statements", function()
-    assert.equal("1\tnil\tx\n", answers("1, nil, 'x'\n"))
-    assert.equal("5\n", answers("x = 5\nx\n"))
-    assert.equal("nil\n", answers("local hidden = 5\nhidden\n"))
-    assert.equal("8\n", answers("return 8\n"))
-    assert.equal("9\n", answers("=9\n"))
-    assert.equal("", answers("\n-- a comment\n;\n"))
-    assert.equal("no newline at the end\n", answers("'no newline at the end'"))
-  end)
-
-  it("joins lines until a statement or an expression is complete", function()
-    assert.equal("1\n2\n", answers("for i = 1, 2 do\nprint(i)\nend\n"))
-    assert.equal("3\n", answers("1 +\n2\n"))
-    assert.equal("2\n", answers("#{\n1,\n2\n}\n"))
-    assert.equal("a\nb\n", answers("[[a\nb]]\n"))
-  end)
-
-  it("reports errors and goes on", function()
-    local object = "setmetatable({}, { __tostring = function() return 'object' end })"
-    local result = prompt("error('first')\nx y\nerror()\nerror(" .. object .. ")\n'alive'\n")
-    assert.equal(0, result.code)
-    assert.truthy(result.out:find("> alive\n", 1, true))
-    assert.equal([[
-stdin:1: first
-stack traceback:
-	[C]: in function 'error'
-	stdin:1: in main chunk
-	[C]: in ?
-stdin:1: syntax error near 'y'
-(error object is a nil value)
-stack traceback:
-	[C]: in function 'error'
-	stdin:1: in main chunk
-	[C]: in ?
-object
-]], result.err)
-  end)
-
-  it("reports a statement that the end of input cuts off", function()
-    local result = prompt("for")
-    assert.equal("stdin:1: <name> expected near <eof>\n", result.err)
-    assert.equal(0, result.code)
-  end)
-
-  it("survives values that can't be printed, and too many of them", function()
-    local result = prompt("setmetatable({}, { __tostring = error })\nprint = nil\n5\ntable.unpack({}, 1, 999990)\nio.write('alive')\n")
-    assert.equal(0, result.code)
-    assert.truthy(result.out:find("alive", 1, true))
-    assert.truthy(result.err:find("attempt to call a nil value", 1, true))
-  end)
-
-  it("takes a line of a megabyte and bytes that are not UTF-8", function()
-    assert.equal("1000000\n", answers("#'" .. ("x"):rep(1000000) .. "'\n"))
-    assert.equal("\255\254\n", answers("'\255\254'\n"))
-  end)
-
-  it("honours _PROMPT and _PROMPT2, whatever they are", function()
-    assert.truthy(prompt("(\n1)\n", "-e", "_PROMPT = 'one ' _PROMPT2 = 'two '").out:find("one two 1\none \n", 1, true))
-    assert.truthy(prompt("1\n", "-e", "_PROMPT = setmetatable({}, { __tostring = function() return 'object ' end })").out
-      :find("object 1\n", 1, true))
-    assert.truthy(prompt("1\n", "-e", "_PROMPT = setmetatable({}, { __tostring = error })").out:find("> 1\n> \n", 1, true))
-  end)
-
-  it("offers the library's fields as globals that the user's own win over", function()
-    assert.equal("42\n42\n", answers("answer\nplumb.answer\n"))
-    assert.equal("mine\n", answers("shared = 'mine'\nshared\n"))
-    assert.equal("nil\nnil\n", answers("unknown\nrawget(_G, 'answer')\n"))
-    assert.equal("early\n", answers("shared\n", "-e", "shared = 'early'"))
-    local strict = "setmetatable(_G, { __index = function(_, name) error('undefined ' .. name, 2) end })"
-    local result = prompt("answer\nunknown\n", "-e", strict)
-    assert.truthy(result.out:find("> 42\n", 1, true))
-    assert.truthy(result.err:find("undefined unknown", 1, true))
-    assert.equal("42\nold\n", answers("answer\nfallback\n", "-e", "setmetatable(_G, { __index = { fallback = 'old' } })"))
-  end)
-
-  it("is plain Lua, after one warning, when the library can't be loaded", function()
-    for _, broken in ipairs({ "function() error('broken') end", "function() error() end", "function() return true end" }) do
-      local result = plumb({ "-i", "-e", "package.preload.plumb = " .. broken }, { input = "1 + 1\n" })
-      assert.truthy(result.out:find("> 2\n", 1, true))
-      assert.truthy(result.err:find("^plumb's library is missing[^\n]*\n$"), result.err)
-    end
-  end)
-
-  it("opens after a script, and not after one that fails", function()
-    local script = new_folder() .. "/script.lua"
-    write_file(script, "kept = 'kept ' .. ...")
-    assert.truthy(plumb({ "-i", script, "argument" }, { input = "kept\n" }).out:find("> kept argument\n", 1, true))
-    write_file(script, "error('stop')")
-    local result = plumb({ "-i", script }, { input = "print('unreached')\n" })
-    assert.equal(1, result.code)
-    assert.falsy(result.out:find("unreached", 1, true))
-  end)
-end)
-
-describe("the prompt on a terminal", function()
-  it("edits lines, prints values, and leaves at Ctrl-D", function()
-    local terminal = open_terminal()
-    terminal:type("6 * 8\b7\r")
-    terminal:expect("42\r\n")
-    terminal:type("for i = 1, 2 do\r")
-    terminal:expect(">> ")
-    terminal:type("print('turn ' .. i) end\r")
-    terminal:expect("turn 1\r\nturn 2\r\n")
-    terminal:type("error('oh')\r")
-    terminal:expect("stack traceback")
-    terminal:type(CTRL_D)
-    assert.equal(0, terminal:finish())
-    assert.equal("plumb 0.1.0  (Lua 5.4)\r\n", terminal.screen:match("plumb [^\n]*\n"))
-  end)
-
-  it("runs a pasted block whole", function()
-    local terminal = open_terminal()
-    local lines = { "local sum = 0", "for i = 1, 40 do" }
-    for i = 3, 39 do
-      lines[i] = "\tsum = sum + i"
-    end
-    lines[40] = "end print('sum is ' .. sum)"
-    terminal:type(PASTE_START .. table.concat(lines, "\r") .. PASTE_END .. "\r")
-    terminal:expect("sum is 30340\r\n")
-    terminal:type(CTRL_D)
-    assert.equal(0, terminal:finish())
-  end)
-
-  it("clears the line at Ctrl-C, and a statement of several lines", function()
-    local terminal = open_terminal()
-    terminal:type("print('never '")
-    terminal:expect("print('never '")
-    terminal:type(CTRL_C)
-    terminal:expect("\n")
-    terminal:expect("> ")
-    terminal:type("if true then\r")
-    terminal:expect(">> ")
-    terminal:type(CTRL_C)
-    terminal:expect("\n")
-    terminal:expect("> ")
-    terminal:type("'still ' .. 'here'\r")
-    terminal:expect("still here\r\n")
-    terminal:type(CTRL_D)
-    assert.equal(0, terminal:finish())
-    assert.falsy(terminal.screen:find("stdin:1", 1, true))
-  end)
-
-  it("interrupts a running statement at Ctrl-C, again and again", function()
-    local terminal = open_terminal()
-    for _ = 1, 3 do
-      terminal:type("io.write('bu' .. 'sy') io.flush() while true do end\r")
-      terminal:expect("busy")
-      terminal:type(CTRL_C)
-      terminal:expect("interrupted!")
-      terminal:expect("> ")
-    end
-    terminal:type("print('bu' .. 'sy') string.find(('a'):rep(23), ('a?'):rep(23) .. 'b')\r")
-    terminal:expect("busy")
-    terminal:type(CTRL_C)
-    os.execute("sleep 0.1")
-    terminal:type(CTRL_C) -- a second one, while C code has not yet come back, does not end the program
-    terminal:expect("still busy")
-    terminal:expect("interrupted!")
-    terminal:type("'still ' .. 'here'\r")
-    terminal:expect("still here\r\n")
-    terminal:type(CTRL_D)
-    assert.equal(0, terminal:finish())
-  end)
-
-  it("keeps history across sessions in a private file, each statement one entry", function()
-    local terminal = open_terminal()
-    terminal:type("for i = 1, 1 do\rprint('lo' .. 'op') end\r")
-    terminal:expect("loop\r\n")
-    terminal:type(CTRL_D)
-    terminal:finish()
-    local file = terminal.state .. "/plumb/history"
-    assert.equal("600 700", capture(("stat -c %%a %s %s/plumb | xargs"):format(file, terminal.state)))
-    local second = open_terminal({ state = terminal.state })
-    second:type(UP .. "\r")
-    second:expect("loop\r\n")
-    second:type(CTRL_D)
-    assert.equal(0, second:finish())
-  end)
-
-  it("does without history where none can be written", function()
-    local terminal = open_terminal({ state = "/proc" })
-    terminal:type("1 + 1\r")
-    terminal:expect("2\r\n")
-    terminal:type(CTRL_D)
-    assert.equal(0, terminal:finish())
-    assert.falsy(terminal.screen:lower():find("histor", 1, true))
   end)
 end)

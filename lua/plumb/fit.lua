@@ -332,5 +332,5 @@ local function fit(model, train, given)
   return run
 end
 
-return setmetatable({ Run = Run, evaluation = make_evaluation, doc = Run.doc },
+return setmetatable({ Run = Run, evaluation = make_evaluation, doc = fit },
   { __call = function(_, ...) return fit(...) end, __index = { fit = fit } })

@@ -29,9 +29,10 @@ function tensor.manual_seed(value)
   seed, stream = report.integer("manual_seed", "the seed", value), 0
 end
 
---- get_rng_state() -> {seed =, stream =}: where the random numbers of manual_seed are; set_rng_state(state) goes back there.
+--- get_rng_state() -> {seed =, stream =}: where the random numbers of manual_seed are.
 function tensor.get_rng_state() return { seed = seed, stream = stream } end
 
+--- set_rng_state(state): the random numbers go on from where they were when get_rng_state returned `state`.
 function tensor.set_rng_state(state)
   if type(state) ~= "table" then report.fail("set_rng_state: what get_rng_state returned, not %s", type(state)) end
   local new_seed = report.integer("set_rng_state", "seed", state.seed)
@@ -454,6 +455,7 @@ Tensor.__mod, Tensor.__pow, Tensor.__idiv = core.remainder, core.pow, core.floor
 Tensor.__unm = function(x) return core.neg(x) end
 Tensor.__tostring = format.tensor
 Tensor.__name = "tensor"
+Tensor.__methods = methods
 
 for name, row in pairs(operators) do
   if row.call and tensor[name] == nil and not name:find(".", 1, true) then tensor[name] = row.call end

@@ -29,6 +29,15 @@ function flat.declare(part, entry)
   part.size = part.size + entry.count
 end
 
+--- flat.names(module) -> the names of the vectors and of the module's own entries
+function flat.names(module)
+  local names = { "theta", "buffers", "size" }
+  for _, kind in ipairs(flat.kinds) do
+    for _, entry in ipairs(module[kind].entries) do names[#names + 1] = entry.name end
+  end
+  return names
+end
+
 -- ---- becoming part of a larger model ----
 
 -- Children move along. What belongs to nobody (a layer without state may stand in several models) stays.

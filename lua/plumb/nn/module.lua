@@ -49,6 +49,7 @@ function Module.class(name, doc)
   class.__index, class.__newindex = index, newindex
   class.__call = function(self, x) return Pass.run(self, x) end
   class.__tostring = function(self) return self:describe() end
+  class.__names = flat.names -- for completion at the prompt
   class.__name = "nn." .. name
   return class
 end

@@ -1,0 +1,38 @@
+/* interrupt.h: Ctrl-C ends what runs, wherever it is, and leaves everything intact.
+ *
+ * SIGINT raises the error "interrupted!" at the next instruction of the coroutine that runs; computations of the core
+ * stop before they have changed anything (fail.h), and so does pattern matching (match.h). What would catch errors (pcall,
+ * xpcall, coroutine.resume, load) lets this one through, up to interrupt_end. Closing values (__close) run undisturbed. */
+#ifndef PLUMB_INTERRUPT_H
+#define PLUMB_INTERRUPT_H
+
+#include <signal.h>
+#include <stdbool.h>
+
+#include <lua.h>
+
+/* Puts the functions of the standard library that catch errors or switch coroutines in order, once they are opened. */
+void interrupt_open(lua_State *L);
+/* Adds `interrupted` and `attempt` to the table on top of the stack. */
+void interrupt_register(lua_State *L);
+
+/* Between these two Ctrl-C is caught, and L runs; they nest. interrupt_end forgets an interrupt that came too late. */
+typedef struct {
+    lua_State *running;
+    struct sigaction action;
+} interrupt_state;
+void interrupt_begin(lua_State *L, interrupt_state *before);
+void interrupt_end(lua_State *L, const interrupt_state *before);
+
+/* At the prompt Ctrl-C never ends the process; outside of it a second one ends a program that does not react. */
+void interrupt_at_prompt(bool on);
+
+/* Has an interrupt been asked for or raised since interrupt_begin? */
+bool interrupt_came(void);
+/* Is the error value on top of the stack due to an interrupt? Then it is replaced by the message that tells so. */
+bool interrupt_caused(lua_State *L);
+/* Raises the error when Ctrl-C was pressed. For loops in C that may take long. */
+void interrupt_poll(lua_State *L);
+int interrupt_raise(lua_State *L);
+
+#endif

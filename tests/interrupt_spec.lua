@@ -1,0 +1,161 @@
+-- Ctrl-C in programs: whatever runs ends with the error "interrupted!", and what it was doing has been undone or finished.
+local programs = require "programs"
+local quote = programs.quote
+
+teardown(programs.remove_folders)
+
+--- Runs `code`, which prints "go" when it is about to do something that takes for ever, and presses Ctrl-C then.
+local function interrupt(program, code)
+  local out, err = os.tmpname(), os.tmpname()
+  local command = ([[(ulimit -t 100; exec %s -e %s >%s 2>%s) & child=$!
+    for i in $(seq 3000); do test -s %s && break; sleep 0.01; done
+    kill -INT $child; wait $child]]):format(quote(program), quote("io.stdout:setvbuf('no') " .. code), out, err, out)
+  local _, _, status = os.execute(command)
+  local result = { code = status, out = programs.read_file(out), err = programs.read_file(err):gsub(program:gsub("%p", "%%%0"), "PROGRAM") }
+  os.remove(out)
+  os.remove(err)
+  return result
+end
+
+local function stops(code)
+  local result = interrupt(programs.PLUMB, code .. " print('survived')")
+  assert.truthy(result.err:find("interrupted!", 1, true), code .. "\n" .. result.err)
+  assert.equal(1, result.code, code)
+  assert.falsy(result.out:find("survived", 1, true), code)
+  return result
+end
+
+describe("Ctrl-C", function()
+  it("is reported as lua reports it", function()
+    local code = "print('go') for _ = 1, 1e12 do end"
+    assert.same(interrupt("lua5.4", code), interrupt(programs.PLUMB, code))
+  end)
+
+  it("stops loops that catch errors, and coroutines", function()
+    for _, code in ipairs {
+      "print('go') while true do pcall(function() while true do end end) end",
+      "print('go') while true do xpcall(function() while true do end end, function() return {} end) end",
+      "print('go') while true do pcall(pcall, function() while true do end end) end",
+      "local f = coroutine.wrap(function() while true do end end) print('go') while true do pcall(f) end",
+      "print('go') while true do coroutine.resume(coroutine.create(function() while true do end end)) end",
+      "local c = coroutine.wrap(function() while true do coroutine.yield() end end) print('go') while true do c() end",
+      "local c = coroutine.wrap(function() pcall(function() while true do coroutine.yield() end end) end) print('go') "
+        .. "while true do c() end",
+      "print('go') while true do load(function() while true do end end) end",
+      "local function f() while true do end end local t = setmetatable({}, { __index = function(_, k) pcall(f) return k end }) "
+        .. "print('go') while true do local _ = t.x end",
+      "local c = coroutine.create(function() local t <close> = setmetatable({}, { __close = function() while true do end end }) "
+        .. "coroutine.yield() end) coroutine.resume(c) print('go') coroutine.close(c)",
+    } do stops(code) end
+  end)
+
+  it("stops matches that would take years", function()
+    local subject, pattern = "('a'):rep(60)", "('a?'):rep(60) .. ('a'):rep(60)"
+    for _, code in ipairs {
+      ("print('go') string.find(%s, %s)"):format(subject, pattern), ("print('go') string.match(%s, %s)"):format(subject, pattern),
+      ("print('go') string.gsub(%s, %s, '')"):format(subject, pattern),
+      ("print('go') for _ in string.gmatch(%s, %s) do end"):format(subject, pattern),
+      ("print('go') while true do pcall(string.find, %s, %s) end"):format(subject, pattern),
+      ("print('go') string.gsub('x', '.', function() return string.find(%s, %s) end)"):format(subject, pattern),
+      "local s = ('a'):rep(3e6) print('go') s:find('.-.-b')", "local s = ('('):rep(3e6) print('go') s:find('%b()')",
+    } do stops(code) end
+  end)
+
+  it("stops long computations of tensors", function()
+    for _, code in ipairs {
+      "local a = plumb.randn(4000, 4000) a:evaluate() print('go') while true do a:matmul(a):evaluate() end",
+      "print('go') while true do pcall(function() plumb.randn(3000, 3000):exp():sum():item() end) end",
+      "local a = plumb.ones(3e7):evaluate() print('go') while true do a:tolist() end",
+      "print('go') while true do plumb.tensor(plumb.ones(1000, 1000):tolist()) end",
+      "local g = plumb.grad(function(x) return (x:matmul(x)):sum() end) local x = plumb.randn(1500, 1500) print('go') "
+        .. "while true do g(x) end",
+    } do stops("local plumb = require 'plumb' " .. code) end
+  end)
+
+  it("stops other programs that are waited for", function()
+    stops("local run = require('plumb.core').process.run print('go') while true do run { 'sleep', '1000' } end")
+    stops("local plot = require 'plumb'.plot print('go') while true do plot.lines({ 1, 2, 3 }):save('/dev/null/x.png') end")
+  end)
+
+  it("lets closing values run to their end", function()
+    local result = stops("local t <close> = setmetatable({}, { __close = function() local n = 0 for _ = 1, 1e5 do n = n + 1 end "
+      .. "print(pcall(error, 'own', 0)) print('closed', n) end }) print('go') while true do end")
+    assert.equal("go\nfalse\town\nclosed\t100000\n", result.out)
+  end)
+
+  it("leaves parameters and optimiser as they were before or after the step that it stops", function()
+    local result = stops [[
+      local plumb = require "plumb"
+      local x = plumb.randn(3000, 3000)
+      local v = plumb.variable(plumb.ones(3000, 3000))
+      local step = plumb.compile(function(v, x) return v + (x:matmul(x):matmul(x) * 0 + 1) * 2 end)
+      local t <close> = setmetatable({}, { __close = function()
+        local value = v:get()
+        local low, high = value:min():item(), value:max():item()
+        print(low == high, (low - 1) % 2 == 0)
+      end })
+      print("go")
+      while true do step(v, x) end]]
+    assert.equal("go\ntrue\ttrue\n", result.out)
+  end)
+end)
+
+describe("process.attempt", function()
+  -- Code that counts as the library's: its interrupts wait until control is back in the user's.
+  local LIBRARY = [[
+    local process = require("plumb.core").process
+    local library = assert(load([=[
+      local process, on_step = ...
+      local function loop()
+        local n = 0
+        while not process.interrupted() do n = n + 1 if on_step then on_step() end end
+        return n
+      end
+      return function()
+        local ok, result = process.attempt(loop)
+        return { ok = ok, result = result, interrupted = process.interrupted() }
+      end]=], "@/lua/plumb/pretended.lua"))
+  ]]
+
+  it("returns to the user's statement, which stores its value, and is interrupted then", function()
+    local result = stops(LIBRARY .. [[
+      local fit = library(process)
+      local t <close> = setmetatable({}, { __close = function() print(run.ok, math.type(run.result), run.interrupted, again) end })
+      print "go"
+      run = fit(
+        1,
+        2
+      )
+      again = fit()]])
+    assert.equal("go\ntrue\tinteger\ttrue\tnil\n", result.out)
+  end)
+
+  it("ends the user's functions that are called within it", function()
+    local result = stops(LIBRARY .. [[
+      local fit = library(process, function() print "go" while true do pcall(function() while true do end end) end end)
+      local t <close> = setmetatable({}, { __close = function() print(run.ok, run.result, run.interrupted) end })
+      run = fit()]])
+    assert.truthy(result.out:find("^go\nfalse\t.*interrupted!\ttrue\n$"), result.out)
+  end)
+
+  it("stops a loop of calls", function()
+    local result = stops(LIBRARY .. [[
+      local fit = library(process) local count = 0
+      local t <close> = setmetatable({}, { __close = function() print(count) end })
+      print "go"
+      for i = 1, 10 do fit() count = i end]])
+    assert.equal("go\n1\n", result.out)
+  end)
+
+  it("is pcall for everything else", function()
+    local attempt = require("plumb.core").process.attempt
+    assert.same({ true, 1, nil, 3, n = 4 }, table.pack(attempt(function(...) return ... end, 1, nil, 3)))
+    assert.same({ false, "x" }, { attempt(error, "x") })
+    assert.is_false((attempt(nil)))
+    assert.is_false((pcall(attempt)))
+    local c = coroutine.wrap(function() return attempt(function() return coroutine.yield(1) + 1 end) end)
+    assert.equal(1, c())
+    assert.same({ true, 6 }, { c(5) })
+    assert.is_false(require("plumb.core").process.interrupted())
+  end)
+end)
