@@ -31,16 +31,16 @@ static int variable_new(lua_State *L) {
     return 1;
 }
 
-/* What the variable at index 1 is to become by the gradient under way, or NULL. */
-static node *deferred_value(lua_State *L) {
+/* What the variable at `index` is to become by the gradient under way, or NULL. */
+static node *deferred_value(lua_State *L, int index) {
     if (trace_level() == 0 || lua_getfield(L, LUA_REGISTRYINDEX, DEFERRED) != LUA_TTABLE) return NULL;
-    lua_pushvalue(L, 1);
+    lua_pushvalue(L, index);
     lua_rawget(L, -2);
     return tensor_test(L, -1);
 }
 
 static int variable_get(lua_State *L) {
-    node **variable = variable_check(L, 1), *deferred = deferred_value(L), **slot = tensor_push_slot(L);
+    node **variable = variable_check(L, 1), *deferred = deferred_value(L, 1), **slot = tensor_push_slot(L);
     if (deferred != NULL) *slot = node_retain(deferred);
     else core_run(L, share_body, &(sharing){slot, &(*variable)->value});
     return 1;
@@ -52,16 +52,27 @@ static void check_fits(lua_State *L, node *const *variable, const node *n) {
                shape_format((*variable)->shape).text, dtype_name(n->type), shape_format(n->shape).text);
 }
 
+/* variable:set(tensor) or variable:set(tensor, another, tensor, ...): all of them, or with an error none. */
 static int variable_set(lua_State *L) {
-    node **variable = variable_check(L, 1);
-    check_fits(L, variable, tensor_check(L, 2));
-    node *old = *variable;
-    core_run(L, share_body, &(sharing){variable, tensor_value(L, 2)});
-    node_release(old);
-    if (deferred_value(L) != NULL) { /* what is set now is newer */
-        lua_pushvalue(L, 1);
-        lua_pushnil(L);
-        lua_rawset(L, -4);
+    int count = lua_gettop(L);
+    luaL_checkstack(L, count / 2 + 8, NULL);
+    for (int k = 1; k == 1 || k < count; k += 2) check_fits(L, variable_check(L, k), tensor_check(L, k + 1));
+    for (int k = 1; k < count; k += 2) {
+        const array *value = tensor_value(L, k + 1);
+        core_run(L, share_body, &(sharing){tensor_push_slot(L), value});
+    }
+    for (int k = 1; k < count; k += 2) { /* from here on nothing fails */
+        node **variable = lua_touserdata(L, k), **slot = lua_touserdata(L, count + (k + 1) / 2), *old = *variable;
+        *variable = *slot;
+        *slot = NULL;
+        node_release(old);
+        int top = lua_gettop(L);
+        if (deferred_value(L, k) != NULL) { /* what is set now is newer */
+            lua_pushvalue(L, k);
+            lua_pushnil(L);
+            lua_rawset(L, -4);
+        }
+        lua_settop(L, top);
     }
     return 0;
 }

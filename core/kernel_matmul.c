@@ -204,6 +204,8 @@ void kernel_matmul(dtype type, int64_t m, int64_t n, int64_t k, char *out, matri
 
 void kernel_matmul_piece(dtype type, int64_t m, int64_t n, int64_t k, matrix x, matrix y, char *out, int64_t row_stride,
                          bool add, char *scratch) {
+    for (int64_t i = 0; k == 0 && !add && i < m; i++) /* empty sums */
+        memset(out + i * row_stride * (int64_t)dtype_bytes(type), 0, (size_t)n * dtype_bytes(type));
     product p = product_of(type, m, n, k, x, y, out, row_stride);
     p.packed = scratch;
     p.chunks = 1;

@@ -1,5 +1,6 @@
 #include "kernel_pool.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "pool.h"

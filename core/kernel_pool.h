@@ -10,7 +10,8 @@ typedef struct {
 } pooling;
 
 /* out (planes, result): from each window the element of v (planes, size) that stands where x (planes, size) is largest.
- * The first of equals counts; NaN counts as largest. */
+ * The first of equals counts; NaN counts as largest.
+ * A window that lies in the padding gives 0, or -infinity where v is x itself. */
 void kernel_max_pick(dtype type, const pooling *p, char *out, const char *x, const char *v);
 /* Its adjoint in v: out (planes, size) is zero but for what g (planes, result) adds at those places. */
 void kernel_max_put(dtype type, const pooling *p, char *out, const char *x, const char *g);

@@ -46,15 +46,16 @@ static void check_window(const char *name, const int64_t *window) {
     for (int r = 0; r < 3; r++)
         for (int i = 0; i < 2; i++)
             if (window[rules[r].place + i] < rules[r].least || window[rules[r].place + i] > INT32_MAX)
-                fail(ERROR_ARGUMENT, "%s: %s must be at least %lld, not %lld", name, rules[r].what, (long long)rules[r].least,
-                     (long long)window[rules[r].place + i]);
+                fail(ERROR_ARGUMENT, "%s: %s must be at least %lld and at most %d, not %lld", name, rules[r].what,
+                     (long long)rules[r].least, INT32_MAX, (long long)window[rules[r].place + i]);
     if (window[GROUPS] < 1) fail(ERROR_ARGUMENT, "%s: groups must be at least 1, not %lld", name, (long long)window[GROUPS]);
 }
 
 /* The result's height (axis 0) or width (axis 1). */
 static int64_t result_size(const char *name, int64_t size, int64_t kernel, const int64_t *window, int axis) {
-    int64_t padded = size + 2 * window[PADDING + axis], span = window[DILATION + axis] * (kernel - 1) + 1;
     if (kernel < 1) fail(ERROR_SHAPE, "%s: a kernel without elements", name);
+    if (kernel > INT32_MAX) fail(ERROR_SHAPE, "%s: a kernel of %lld pixels is beyond any image", name, (long long)kernel);
+    int64_t padded = size + 2 * window[PADDING + axis], span = window[DILATION + axis] * (kernel - 1) + 1;
     if (span > padded)
         fail(ERROR_SHAPE, "%s: the kernel spans %lld pixels, but the image's %s with its padding is %lld", name, (long long)span,
              axis == 0 ? "height" : "width", (long long)padded);
@@ -62,7 +63,8 @@ static int64_t result_size(const char *name, int64_t size, int64_t kernel, const
 }
 
 static void check_groups(const char *name, int64_t channels, shape w, int64_t groups) {
-    if (w.size[1] * groups != channels || w.size[0] % groups != 0)
+    bool too_many = groups > 1 && groups > channels && groups > w.size[0];
+    if (too_many || channels % groups != 0 || channels / groups != w.size[1] || w.size[0] % groups != 0)
         fail(ERROR_SHAPE, "%s: %lld channels do not fit weights of shape %s (filters, channels / groups, ...) in %lld group%s",
              name, (long long)channels, shape_format(w).text, (long long)groups, groups == 1 ? "" : "s");
 }
@@ -71,6 +73,11 @@ static shape conv_shape(const char *name, shape x, shape w, const int64_t *windo
     check_groups(name, x.size[1], w, window[GROUPS]);
     shape y = {4, {x.size[0], w.size[0], 0, 0}};
     for (int i = 0; i < 2; i++) y.size[2 + i] = result_size(name, x.size[2 + i], w.size[2 + i], window, i);
+    shape_elements(y);
+    /* what kernels lay out in scratch: padded images with x's or y's channels, and a row of columns */
+    int64_t planes = x.size[1] > w.size[0] ? x.size[1] : w.size[0];
+    shape_elements((shape){3, {planes, x.size[2] + 2 * window[PADDING], x.size[3] + 2 * window[PADDING + 1]}});
+    shape_elements((shape){4, {w.size[1], w.size[2], w.size[3], y.size[3]}});
     return y;
 }
 

@@ -126,6 +126,7 @@ node *op_index_select(node *x, int axis, node *index) {
         fail(ERROR_SHAPE, "index_select: the index must be a list, not of shape %s", shape_format(index->shape).text);
     check_known_indices("index_select", index, s.size[axis]);
     s.size[axis] = index->shape.size[0];
+    shape_elements(s);
     node *inputs[2] = {x, index};
     return node_new(&row_index_select, x->type, s, 2, inputs, 1, (int64_t[]){axis});
 }

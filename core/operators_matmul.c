@@ -131,6 +131,7 @@ node *op_matmul(node *x, node *y) {
     int64_t m = x->shape.size[x->shape.rank - 2], n = y->shape.size[y->shape.rank - 1];
     s.size[s.rank++] = m;
     s.size[s.rank++] = n;
+    shape_elements(s);
     node *inputs[2] = {expand_leading(x, s), expand_leading(y, s)};
     node *product = node_new(&row_matmul, x->type, s, 2, inputs, 0, NULL);
     if (column) product = op_reshape(product, shape_drop_axis(product->shape, s.rank - 1));

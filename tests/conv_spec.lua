@@ -99,6 +99,18 @@ describe("conv2d at the size of networks", function()
     assert.same({ 0, 3, 3, 3 }, x:conv2d(w):shape())
     assert.are.equal(0, x:conv2d_weight(plumb.zeros(0, 3, 3, 3), 3):abs():max():item())
   end)
+
+  it("is 0 where there are no channels or filters to sum over", function()
+    for _, stride in ipairs { 1, 2 } do
+      local size = (20 - 3) // stride + 1
+      plumb.full({ 3 * 5 * size * size }, 7):evaluate() -- memory that is used again does not hold zeros
+      collectgarbage()
+      local y = plumb.ones(3, 0, 20, 20):conv2d(plumb.ones(5, 0, 3, 3), stride):evaluate()
+      assert.are.equal(0, y:abs():max():item())
+      local x = plumb.ones(3, 0, size, size):conv2d_input(plumb.ones(0, 2, 3, 3), { 20, 20 }, stride)
+      assert.are.equal(0, x:abs():max():item())
+    end
+  end)
 end)
 
 describe("max_pool2d", function()
@@ -137,6 +149,14 @@ describe("max_pool2d", function()
       end
     end
   end)
+
+  it("finds nothing in a dilated window that lies in the padding, as PyTorch does", function()
+    local x, g = plumb.ones(1, 1, 2, 4):double(), plumb.ones(1, 1, 1, 4):double()
+    local window = { { 2, 1 }, 1, { 1, 0 }, { 3, 1 } } -- of its two rows one is above the image and one below
+    assert.are.equal(-math.huge, x:max_pool2d(table.unpack(window)):max():item())
+    assert.are.equal(0, x:max_pool2d_pick(x + 1, table.unpack(window)):abs():max():item())
+    assert.are.equal(0, x:max_pool2d_put(g, table.unpack(window)):abs():max():item())
+  end)
 end)
 
 describe("convolutions and pooling refuse", function()
@@ -153,8 +173,17 @@ describe("convolutions and pooling refuse", function()
     { "a list of three", function() return x:conv2d(w, { 1, 2, 3 }) end, "a number or {height, width}" },
     { "an empty list", function() return x:conv2d(w, {}) end, "a number or {height, width}" },
     { "half a stride", function() return x:conv2d(w, 1.5) end, "integer" },
-    { "a huge dilation", function() return x:conv2d(w, 1, 0, 2 ^ 40 // 1 | 0) end, "dilation" },
+    { "a huge dilation", function() return x:conv2d(w, 1, 0, 1 << 40) end, "the dilation must be at least 1 and at most" },
     { "an empty kernel", function() return x:conv2d(plumb.zeros(4, 3, 0, 3)) end, "kernel without elements" },
+    { "an endless kernel", function() return x:conv2d(plumb.zeros(4, 3, 1, 1):expand(4, 3, 1 << 40, 1), 1, 0, 1 << 24) end,
+      "beyond any image" },
+    { "a result beyond counting", function() return x:conv2d(plumb.zeros(4, 3, 1, 1), 1, 1 << 30) end, "can be counted" },
+    { "a padded image beyond counting", function()
+      return x:conv2d(plumb.zeros(4, 3, 2, 2), 1, 1 << 29, (1 << 30) - 1)
+    end, "can be counted" },
+    { "more groups than channels and filters", function()
+      return plumb.zeros(1, 2, 3, 3):conv2d(plumb.zeros(0, 3, 1, 1), 1, 0, 1, 0x5555555555555556)
+    end, "2 channels do not fit" },
     { "a gradient of another shape", function() return plumb.zeros(2, 4, 9, 9):conv2d_input(w, { 5, 5 }) end, "(2, 4, 3, 3)" },
     { "a window larger than the image", function() return x:max_pool2d(6) end, "spans 6 pixels" },
     { "padding beyond half the kernel", function() return x:max_pool2d(2, 2, 2) end, "more than half" },

@@ -75,4 +75,11 @@ describe("matmul", function()
       end
     end
   end)
+
+  it("refuses a product with more elements than can be counted", function()
+    local column, row = plumb.zeros(1, 1):expand(1 << 30, 1), plumb.zeros(1, 1):expand(1, 1 << 30)
+    assert.has.match("can be counted", support.message_of(function() return column:matmul(row) end), 1, true)
+    local picks = plumb.ones(1):long():expand(1 << 40)
+    assert.has.match("can be counted", support.message_of(function() return row:index_select(1, picks) end), 1, true)
+  end)
 end)

@@ -48,6 +48,23 @@ describe("a model's buffers", function()
     same_bits(other.buffers, before[2], "buffers")
   end)
 
+  it("are loaded together with theta or, when memory runs out, neither is", function()
+    local finally <close> = setmetatable({}, { __close = function() plumb.core.memory_fail() end })
+    local model = normal()
+    local state = {}
+    for name, value in pairs(model:state_dict()) do state[name] = (value * 0 + 3):cast(value:dtype()):evaluate() end
+    local theta, buffers, n, loaded = model.theta:evaluate(), model.buffers:evaluate(), 0, false
+    repeat
+      n = n + 1
+      plumb.core.memory_fail(n, 1 << 40)
+      loaded = pcall(model.load_state_dict, model, state)
+      plumb.core.memory_fail()
+      same_bits(model.theta, loaded and theta * 0 + 3 or theta, "theta, allocation " .. n)
+      same_bits(model.buffers, loaded and buffers * 0 + 3 or buffers, "buffers, allocation " .. n)
+    until loaded
+    assert.is_true(n > 20)
+  end)
+
   it("can be assigned: all, a layer's, one", function()
     local model = normal()
     local kept = model.buffers
@@ -465,6 +482,12 @@ describe("fit", function()
   it("names the layer when the last batch is too small to normalise", function()
     fails_here(function() train(model_of(), normal_set(21), { batch = 10, shuffle = false }) end,
       "layer 2 of Sequential: BatchNorm1d(4)", "(1, 4)", "one value per channel")
+  end)
+
+  it("checks labels with a layer that always takes the batch's statistics", function()
+    local model = nn.Sequential { nn.Linear(3, 4), nn.BatchNorm1d(4, { track_running_stats = false }), nn.Linear(4, 2) }
+    local set = { x = plumb.randn(20, 3), y = plumb.randint(1, 2, { 20 }) }
+    assert.equal(1, train(model, set, { batch = 10, loss = nn.CrossEntropyLoss() }).epoch)
   end)
 
   it("notices a hook that gives the model other buffers", function()

@@ -305,6 +305,25 @@ describe("layers", function()
   end)
 end)
 
+describe("a layer that never became part of the model", function()
+  it("is refused, where it would compute with what others have in its place", function()
+    local model = nn.Sequential { nn.Linear(2, 2) }
+    model[2] = nn.Linear(2, 2)
+    fails_here(function() model(plumb.ones(1, 2)) end, "Linear(2, 2): is not part of the model", "nn.Sequential{...}")
+    local Pair = nn.Module.class("Pair", "nn.Pair(): two layers.")
+    function Pair:initialise(adopts)
+      for i = 1, 2 do
+        self[i] = nn.Linear(2, 2)
+        if adopts then self:adopt(self[i]) end
+      end
+    end
+    function Pair:forward(x, pass) return self[2]:forward(self[1]:forward(x, pass), pass) end
+    fails_here(function() Pair()(plumb.ones(1, 2)) end, "is not part of the model", "self:adopt(layer)")
+    local pair, x = Pair(true), plumb.ones(1, 2)
+    support.same_bits(pair(x), pair[2](pair[1](x)), "adopted layers")
+  end)
+end)
+
 -- ---- state ----
 
 describe("state_dict", function()

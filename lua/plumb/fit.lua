@@ -98,11 +98,12 @@ local function check_options(model, train, given)
   return options
 end
 
--- Labels that the model has no output for, found before the training instead of in the middle of it.
+-- Labels that the model has no output for, found before the training instead of in the middle of it. The model is asked with
+-- two samples, of which a layer that always takes the batch's statistics has a variance.
 local function check_labels(who, labelled, model)
   local y = labelled.y
   if y:dim() ~= 1 or y:dtype() ~= "int64" then return end -- the loss knows what to say
-  local sample = set.numbers(set.inputs(labelled):slice(1, 1, 1), model.theta:dtype())
+  local sample = set.numbers(set.inputs(labelled):slice(1, 1, math.min(2, #y)), model.theta:dtype())
   local classes = model:at(model.theta, { training = false })(sample):size(-1)
   local low, high = y:min():item(), y:max():item()
   if low < 1 or high > classes then

@@ -59,4 +59,10 @@ function report.integer(who, name, value, low, high)
   return integer
 end
 
+--- report.boolean(who, name, value): value, if it is true or false.
+function report.boolean(who, name, value)
+  if type(value) ~= "boolean" then report.fail("%s: %s must be true or false, not %s", who, name, tostring(value)) end
+  return value
+end
+
 return report

@@ -98,7 +98,7 @@ function layers.Conv2d:initialise(inputs, outputs, kernel, given)
   self.groups = report.integer("Conv2d", "groups", options.groups, 1)
   self.padding, self.behind = read_padding(self, options.padding)
   self.is_same = options.padding == "same"
-  self.has_bias = options.bias
+  self.has_bias = report.boolean("Conv2d", "bias", options.bias)
   if inputs % self.groups ~= 0 or outputs % self.groups ~= 0 then
     report.fail("Conv2d: %d groups do not divide %d inputs and %d outputs", self.groups, inputs, outputs)
   end
@@ -171,10 +171,7 @@ count_include_pad is false.]])
 function layers.AvgPool2d:initialise(kernel, given)
   local options = report.options("AvgPool2d", given, { stride = report.none, padding = 0, count_include_pad = true })
   read_pooling(self, kernel, options)
-  self.count_include_pad = options.count_include_pad
-  if type(self.count_include_pad) ~= "boolean" then
-    report.fail("AvgPool2d: count_include_pad must be true or false, not %s", tostring(self.count_include_pad))
-  end
+  self.count_include_pad = report.boolean("AvgPool2d", "count_include_pad", options.count_include_pad)
 end
 
 function layers.AvgPool2d:details() return pooling_details(self, { "count_include_pad", true }) end

@@ -15,7 +15,7 @@ weight (outputs, inputs) and bias (outputs) start uniform in +-1/sqrt(inputs) (k
 function layers.Linear:initialise(inputs, outputs, options)
   self.inputs = report.integer("Linear", "inputs", inputs, 1)
   self.outputs = report.integer("Linear", "outputs", outputs, 1)
-  self.has_bias = report.options("Linear", options, { bias = true }).bias
+  self.has_bias = report.boolean("Linear", "bias", report.options("Linear", options, { bias = true }).bias)
   local bound = 1 / math.sqrt(inputs)
   self:declare("weight", { outputs, inputs }, -bound, bound)
   if self.has_bias then self:declare("bias", { outputs }, -bound, bound) end
@@ -36,7 +36,9 @@ end
 -- ---- shapes ----
 
 layers.Flatten = Module.class("Flatten", "nn.Flatten(): (n, a, b, ...) becomes (n, a * b * ...).")
-function layers.Flatten:initialise() end
+function layers.Flatten:initialise(...)
+  if select("#", ...) > 0 then report.fail("Flatten: takes no arguments; it keeps the first axis alone") end
+end
 function layers.Flatten:forward(x)
   self:check_input(x)
   if x:dim() == 0 then self:fail("takes inputs with a batch axis, not a single number") end

@@ -65,7 +65,10 @@ local function loss_class(name, f, classifies)
   class.__index = class
   class.__call = function(_, prediction, target) return losses[f](prediction, target) end
   class.__tostring = function() return name .. "()" end
-  losses[name] = setmetatable(class, { __call = function() return setmetatable({}, class) end })
+  losses[name] = setmetatable(class, { __call = function(_, ...)
+    if select("#", ...) > 0 then report.fail("%s: takes no arguments; it is the mean over the batch", name) end
+    return setmetatable({}, class)
+  end })
 end
 loss_class("MSELoss", "mse_loss", false)
 loss_class("CrossEntropyLoss", "cross_entropy", true)

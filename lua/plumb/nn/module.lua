@@ -140,14 +140,19 @@ local function check_vector(self, who, name, vector, size)
   return vector
 end
 
--- The root's vector with new values (n) from element `first` on.
-local function replace(self, kind, name, first, values)
+-- variable, vector: the root's, and what it is with new values (n) from element `first` on.
+local function replaced(self, kind, name, first, values)
   local variable = variable_of[kind](self)
   local whole = variable:get()
   if values:dtype() ~= whole:dtype() then
     report.fail("%s: %s for a %s model (see model:float(), model:double())", name, values:dtype(), whole:dtype())
   end
-  variable:set(flat.replaced(whole, first, values))
+  return variable, flat.replaced(whole, first, values)
+end
+
+local function replace(...)
+  local variable, vector = replaced(...)
+  variable:set(vector)
 end
 
 function Module:set_theta(theta)
@@ -303,9 +308,14 @@ function Module:load_state_dict(state)
     vectors[kind] = #values > 0 and core.concat(values, 1):evaluate() or nil
   end
   for name in pairs(state) do
-    if not known[name] then report.fail("load_state_dict: the model has no parameter '%s'", tostring(name)) end
+    if not known[name] then report.fail("load_state_dict: the model has no parameter '%s', nor such a buffer", tostring(name)) end
   end
-  for kind, vector in pairs(vectors) do replace(self, kind, "load_state_dict", self[kind].offset + 1, vector) end
+  local changes = {} -- of both vectors at once, so that an error leaves neither changed
+  for kind, vector in pairs(vectors) do
+    local at = #changes
+    changes[at + 1], changes[at + 2] = replaced(self, kind, "load_state_dict", self[kind].offset + 1, vector)
+  end
+  if #changes > 0 then changes[1].set(table.unpack(changes)) end
 end
 
 local function convert(self, dtype)

@@ -5,11 +5,6 @@ local report = require "plumb.report"
 
 local layers = {}
 
-local function check_flag(who, name, value)
-  if type(value) ~= "boolean" then report.fail("%s: %s must be true or false, not %s", who, name, tostring(value)) end
-  return value
-end
-
 -- ---- batch normalisation ----
 
 local WEIGHT, BIAS = 1, 2
@@ -26,8 +21,8 @@ function BatchNorm:initialise(features, given)
   self.eps = report.number(who, "eps", options.eps, 0)
   self.momentum = options.momentum
   if self.momentum ~= false then report.number(who, "momentum", self.momentum, 0, 1) end
-  self.affine = check_flag(who, "affine", options.affine)
-  self.track_running_stats = check_flag(who, "track_running_stats", options.track_running_stats)
+  self.affine = report.boolean(who, "affine", options.affine)
+  self.track_running_stats = report.boolean(who, "track_running_stats", options.track_running_stats)
   if self.affine then
     self:declare("weight", { features }, 1)
     self:declare("bias", { features }, 0)
@@ -69,8 +64,8 @@ end
 local function batch_statistics(self, x, pass)
   local axes, count = channel_axes(x)
   if count < 2 then
-    self:fail("%s has %s value per channel, of which there is no variance; in evaluation mode (model:eval()) any batch will do",
-      format.shape(x), count == 0 and "no" or "one")
+    self:fail("%s has %s value per channel, of which there is no variance%s", format.shape(x), count == 0 and "no" or "one",
+      self.track_running_stats and "; in evaluation mode (model:eval()) any batch will do" or "")
   end
   local mean = x:mean(axes, true)
   local centred = x - mean
@@ -129,7 +124,7 @@ function layers.LayerNorm:initialise(shape, given)
   shape = type(shape) == "table" and { table.unpack(shape) } or { shape }
   for i = 1, math.max(#shape, 1) do report.integer("LayerNorm", "shape", shape[i], 1) end
   self.shape, self.eps = shape, report.number("LayerNorm", "eps", options.eps, 0)
-  self.elementwise_affine = check_flag("LayerNorm", "elementwise_affine", options.elementwise_affine)
+  self.elementwise_affine = report.boolean("LayerNorm", "elementwise_affine", options.elementwise_affine)
   if self.elementwise_affine then
     self:declare("weight", shape, 1)
     self:declare("bias", shape, 0)

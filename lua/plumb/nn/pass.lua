@@ -11,8 +11,16 @@ local DRAW = 1 << 32
 
 -- ---- what layers ask for ----
 
+-- The layer's place in the vectors means something only in the model that is run.
+local function check_member(self, layer)
+  if layer:root() == self.root then return end
+  layer:fail("is not part of the model that is run, which so has none of its parameters; %s", self.root.name == "Sequential"
+    and "make a new nn.Sequential{...} of all layers" or "call self:adopt(layer) in initialise, and set self[1], self[2], ...")
+end
+
 --- pass:theta_of(layer) -> theta, and where it begins in the root's: the one given to module:at, or the model's own.
 function Pass:theta_of(layer)
+  check_member(self, layer)
   if not self.theta then self.theta, self.theta_shift = layer:own_theta(), 0 end
   return self.theta, self.theta_shift
 end
@@ -37,6 +45,7 @@ local function old_buffers(self, layer)
 end
 
 local function place_of(self, layer, entry)
+  check_member(self, layer)
   local vector = old_buffers(self, layer)
   return vector, layer.buffer_part.offset - self.buffer_shift + entry.first
 end
@@ -119,7 +128,7 @@ end
 
 --- Pass.run(module, x) or Pass.run(module, x, theta, options): what the module makes of x, with the options of module:at.
 function Pass.run(module, x, theta, options)
-  local pass = setmetatable({}, Pass)
+  local pass = setmetatable({ root = module:root() }, Pass)
   if theta then pass.theta, pass.theta_shift = theta, module.theta_part.offset end
   if options then
     pass.training, pass.given_key = options.training, options.key
