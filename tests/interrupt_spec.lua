@@ -28,7 +28,13 @@ end
 describe("Ctrl-C", function()
   it("is reported as lua reports it", function()
     local code = "print('go') for _ = 1, 1e12 do end"
-    assert.same(interrupt("lua5.4", code), interrupt(programs.PLUMB, code))
+    local function report(program)
+      local result = interrupt(program, code)
+      -- the signal may come while print is still at work
+      result.err = result.err:gsub("%(command line%):1: interrupted", "interrupted"):gsub("\n%s*%[C%]: in function 'print'", "")
+      return result
+    end
+    assert.same(report("lua5.4"), report(programs.PLUMB))
   end)
 
   it("stops loops that catch errors, and coroutines", function()

@@ -49,11 +49,12 @@ describe("a model's buffers", function()
   end)
 
   it("are loaded together with theta or, when memory runs out, neither is", function()
-    local finally <close> = setmetatable({}, { __close = function() plumb.core.memory_fail() end })
+    local _ <close> = setmetatable({}, { __close = function() plumb.core.memory_fail() end })
     local model = normal()
     local state = {}
     for name, value in pairs(model:state_dict()) do state[name] = (value * 0 + 3):cast(value:dtype()):evaluate() end
-    local theta, buffers, n, loaded = model.theta:evaluate(), model.buffers:evaluate(), 0, false
+    local theta, buffers, n = model.theta:evaluate(), model.buffers:evaluate(), 0
+    local loaded
     repeat
       n = n + 1
       plumb.core.memory_fail(n, 1 << 40)
