@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <lauxlib.h>
 
@@ -102,8 +103,13 @@ static void arm(lua_State *L) {
 
 /* Setting a hook is what Lua allows in a signal handler; the hook raises the error from safe ground. */
 static void on_signal(int number) {
+    static const char busy[] = "\n(in the middle of something that cannot be stopped; Ctrl-\\ ends plumb)\n";
     const int saved_errno = errno;
     lua_State *L = state.running;
+    if (state.at_prompt && L != NULL && interrupt_overdue()) {
+        const ssize_t written = write(STDERR_FILENO, busy, sizeof busy - 1);
+        (void)written;
+    }
     interrupt_request();
     match_stop();
     if (L != NULL) {

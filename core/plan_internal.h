@@ -74,6 +74,8 @@ typedef struct {
     int storage;              /* of a root, once placed */
     int64_t storage_offset;   /* of a root, in elements: it may be a part of a concat's result */
     bool stored;              /* an elementwise value that is needed outside its unit */
+    bool in_place;            /* it takes the place of an input that nobody reads later */
+    int overwritten_at;       /* the last position at which that happened to this root, or -1 */
 } item;
 
 typedef struct {

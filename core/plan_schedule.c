@@ -180,6 +180,53 @@ static void place_kept(plan_graph *g, plan *p, const lifetime *lives) {
     }
 }
 
+/* Does the unit read the memory of `home` only as a whole, in order? */
+static bool reads_in_order(const plan_graph *g, const unit *u, const item *home) {
+    int64_t offset;
+    for (int m = 0; m < u->member_count; m++) {
+        const item *i = &g->items[g->members[u->member_begin + m]];
+        for (int k = 0; k < i->input_count; k++) {
+            const item *in = item_input(g, i, k);
+            if (final_home(g, &g->items[in->root], &offset) != home) continue;
+            if (in->look.offset != 0 || offset != 0 || !operand_is_contiguous(&in->look) ||
+                shape_elements(in->shape) != shape_elements(home->shape))
+                return false;
+        }
+    }
+    return true;
+}
+
+/* May item i, a member of the unit at this position, be written over its input `in`? */
+static bool can_overwrite(const plan_graph *g, const item *i, const item *in, int position, const lifetime *lives) {
+    int64_t offset;
+    const item *root = &g->items[in->root], *home = final_home(g, root, &offset);
+    if (root->unit == i->unit || root->leaf >= 0 || (root->storage != -1 && !root->in_place) || home->storage != -1) return false;
+    if (home->type != i->type || shape_elements(home->shape) != shape_elements(i->shape)) return false;
+    return lives[home - g->items].end == position && home->overwritten_at != position &&
+           reads_in_order(g, &g->units[i->unit], home);
+}
+
+/* Elementwise results take the place of inputs that nobody reads later: less memory, and fewer cache lines touched. */
+static void overwrite_inputs(plan_graph *g, lifetime *lives) {
+    int64_t offset;
+    for (int at = 0; at < g->unit_count; at++) {
+        const unit *u = &g->units[g->schedule[at]];
+        for (int m = 0; u->fused && m < u->member_count; m++) {
+            item *i = &g->items[g->members[u->member_begin + m]];
+            if (!i->stored || i->storage != -1) continue;
+            for (int k = 0; k < i->input_count && !i->in_place; k++) {
+                const item *in = item_input(g, i, k);
+                if (!can_overwrite(g, i, in, at, lives)) continue;
+                item *home = &g->items[final_home(g, &g->items[in->root], &offset) - g->items];
+                i->in_place = true;
+                i->storage = (int)(home - g->items) + g->item_capacity; /* lies in that item, from its first element on */
+                home->overwritten_at = at;
+                extend(&lives[home - g->items], lives[i - g->items].end);
+            }
+        }
+    }
+}
+
 static void place_scratch(plan_graph *g, plan *p, lifetime *lives, int *placed) {
     int placed_count = 0;
     for (int k = 0; k < g->item_count; k++) {
@@ -257,16 +304,37 @@ static int operand_number(fusion *f, const item *i) {
     return f->program->operand_count++;
 }
 
-static bool is_donated(const fusion *f, const item *i) {
-    const storage *s = i->stored && i->storage >= 0 && i->storage < f->graph->item_capacity ? &f->plan->storages[i->storage] : NULL;
-    return s != NULL && s->home == HOME_KEPT && f->plan->kept[s->place].donor >= 0;
+/* The storage that member m is written over: that of a leaf it takes from, or of an input that it replaces; or -1. */
+static int overwritten_storage(const fusion *f, const item *i) {
+    int64_t offset;
+    if (!i->stored) return -1;
+    if (i->in_place) return final_home(f->graph, i, &offset)->storage;
+    const storage *s = i->storage >= 0 && i->storage < f->graph->item_capacity ? &f->plan->storages[i->storage] : NULL;
+    int donor = s != NULL && s->home == HOME_KEPT ? f->plan->kept[s->place].donor : -1;
+    for (int k = 0; donor >= 0 && k < f->graph->item_count; k++)
+        if (f->graph->items[k].leaf == donor) return f->graph->items[k].storage;
+    return -1;
+}
+
+/* A member that overwrites what a later one reads is stored when all have read. */
+static bool is_delayed(const fusion *f, int m) {
+    int64_t offset;
+    int storage = overwritten_storage(f, member(f, m));
+    for (int later = m + 1; storage >= 0 && later < f->unit->member_count; later++) {
+        const item *i = member(f, later);
+        for (int k = 0; k < i->input_count; k++) {
+            const item *root = &f->graph->items[item_input(f->graph, i, k)->root];
+            if (root->unit != f->number && final_home(f->graph, root, &offset)->storage == storage) return true;
+        }
+    }
+    return false;
 }
 
 /* Operands: what comes from outside, then what goes to memory; and when each member is read last. */
 static void collect_operands(fusion *f) {
     for (int m = 0; m < f->unit->member_count; m++) {
         const item *i = member(f, m);
-        f->last_use[m] = is_donated(f, i) ? FUSED_MAX_STEPS : m;
+        f->last_use[m] = is_delayed(f, m) ? FUSED_MAX_STEPS : m;
         for (int k = 0; k < i->input_count; k++) {
             int source = member_index(f, item_input(f->graph, i, k));
             if (source < 0) operand_number(f, item_input(f->graph, i, k));
@@ -285,7 +353,7 @@ static void assign_registers(fusion *f) {
     for (int r = FUSED_MAX_REGISTERS - 1; r >= next; r--) f->free_registers[f->free_count++] = (unsigned char)r;
     for (int m = 0; m < f->unit->member_count; m++) {
         const item *i = member(f, m);
-        bool in_memory = i->stored && !is_donated(f, i);
+        bool in_memory = i->stored && !is_delayed(f, m);
         f->places[m] = in_memory ? fused_operand(operand_number(f, i)) : f->free_registers[--f->free_count];
         for (int old = 0; old <= m; old++)
             if (f->last_use[old] == m && f->places[old] >= 0) {
@@ -309,8 +377,8 @@ static void write_steps(fusion *f) {
             step->inputs[k] = source >= 0 ? f->places[source] : fused_operand(operand_number(f, in));
         }
     }
-    for (int m = 0; m < f->unit->member_count; m++) /* over a donated leaf only when all have read it */
-        if (is_donated(f, member(f, m)))
+    for (int m = 0; m < f->unit->member_count; m++)
+        if (is_delayed(f, m))
             program->steps[program->step_count++] =
                 (fused_step){.result = fused_operand(operand_number(f, member(f, m))), .inputs = {f->places[m]}};
 }
@@ -387,6 +455,7 @@ plan *plan_schedule(plan_graph *g) {
     plan *p = plan_new(g);
     plan_allocate(g, p);
     place_kept(g, p, lives);
+    overwrite_inputs(g, lives);
     place_scratch(g, p, lives, placed);
     for (int k = 0; k < g->item_count; k++)
         if (g->items[k].call != NULL && g->items[k].live) p->skeletons[p->skeleton_count++] = node_retain(g->items[k].call);

@@ -233,6 +233,19 @@ describe("Ctrl-C", function()
     leave(terminal)
   end)
 
+  it("says so when nothing can be stopped, and is not lost", function()
+    local terminal = open_terminal()
+    terminal:type("setmetatable({}, {__gc = function() print('bu' .. 'sy') local start = os.clock() while os.clock() < start + 4 do end end}) "
+      .. "collectgarbage() print('un' .. 'reached')\r")
+    terminal:expect("busy")
+    terminal:press_until(CTRL_C, "cannot be stopped")
+    terminal:expect("interrupted!")
+    terminal:expect("> ")
+    is_alive(terminal)
+    leave(terminal)
+    assert.falsy(terminal.screen:find("unreached", 1, true))
+  end)
+
   it("never ends the program, however often it is pressed", function()
     local terminal = open_terminal()
     terminal:type("io.write('bu' .. 'sy') io.flush() local t <close> = setmetatable({}, {__close = function() while true do end end}) "
