@@ -47,8 +47,7 @@ static plan_graph *graph_new(int nodes, int edges, int outputs) {
 static item *item_add(plan_graph *g, const operator *op, dtype type, shape s) {
     item *i = &g->items[g->item_count++];
     *i = (item){.op = op, .type = type, .shape = s, .input_begin = g->input_count, .unit = -1, .leaf = -1, .copy = -1,
-                .scratch = -1,
-                .overwritten_at = -1, .root = g->item_count - 1, .storage = -1};
+                .scratch = -1, .overwritten_at = -1, .root = g->item_count - 1, .storage = -1};
     i->look.type = type;
     i->look.shape = s;
     shape_strides(s, i->look.strides);

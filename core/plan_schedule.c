@@ -200,7 +200,8 @@ static bool reads_in_order(const plan_graph *g, const unit *u, const item *home)
 static bool can_overwrite(const plan_graph *g, const item *i, const item *in, int position, const lifetime *lives) {
     int64_t offset;
     const item *root = &g->items[in->root], *home = final_home(g, root, &offset);
-    if (root->unit == i->unit || root->leaf >= 0 || (root->storage != -1 && !root->in_place) || home->storage != -1) return false;
+    if (root->unit == i->unit || root->leaf >= 0 || home->storage != -1) return false;
+    if (root->storage != -1 && !root->in_place) return false;
     if (home->type != i->type || shape_elements(home->shape) != shape_elements(i->shape)) return false;
     return lives[home - g->items].end == position && home->overwritten_at != position &&
            reads_in_order(g, &g->units[i->unit], home);
@@ -319,12 +320,12 @@ static int overwritten_storage(const fusion *f, const item *i) {
 /* A member that overwrites what a later one reads is stored when all have read. */
 static bool is_delayed(const fusion *f, int m) {
     int64_t offset;
-    int storage = overwritten_storage(f, member(f, m));
-    for (int later = m + 1; storage >= 0 && later < f->unit->member_count; later++) {
+    int overwritten = overwritten_storage(f, member(f, m));
+    for (int later = m + 1; overwritten >= 0 && later < f->unit->member_count; later++) {
         const item *i = member(f, later);
         for (int k = 0; k < i->input_count; k++) {
             const item *root = &f->graph->items[item_input(f->graph, i, k)->root];
-            if (root->unit != f->number && final_home(f->graph, root, &offset)->storage == storage) return true;
+            if (root->unit != f->number && final_home(f->graph, root, &offset)->storage == overwritten) return true;
         }
     }
     return false;

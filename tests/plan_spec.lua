@@ -87,6 +87,49 @@ local function inputs_for(number)
   return plumb.randn(shape, { dtype = "float64", seed = 1 }), plumb.randn(shape, { dtype = "float64", seed = 2 })
 end
 
+describe("an elementwise result", function()
+  local w = plumb.randn({ 64, 64 }, { seed = 4 }):evaluate()
+  local function stepwise(f, ...)
+    return f(plumb.evaluate, ...)
+  end
+
+  it("takes the place of an input that nobody reads later", function()
+    local x = plumb.randn({ 4096, 64 }, { seed = 5 }):evaluate()
+    plumb.core.clear_cache()
+    local y = ((x:matmul(w):tanh() * 3):matmul(w):sin() + 1):matmul(w):sum():evaluate()
+    assert.are.equal(2 * 4 * x:numel(), plumb.memory().workspace) -- a product and the one that it goes into
+    assert.is_true(y:equal(stepwise(function(at)
+      return at(at(at(at(at(x:matmul(w)):tanh() * 3):matmul(w)):sin() + 1):matmul(w)):sum()
+    end)))
+  end)
+
+  it("is written when the other results of its pass have read what it replaces", function()
+    local x = plumb.randn({ 500, 64 }, { seed = 6 }):evaluate()
+    local function program(at)
+      local a, b = at(x:matmul(w)), at((x * 2):matmul(w))
+      local sum, difference, product = at(a + b), at(a - b), at(a * b) -- of one pass, each over one of a and b or beside them
+      return at(sum:matmul(w)) + at(difference:matmul(w)) * at(product:matmul(w))
+    end
+    assert.is_true(stepwise(program):equal(program(function(t) return t end)))
+  end)
+
+  it("leaves what is read transposed, repeated or in part", function()
+    local x = plumb.randn({ 64, 64 }, { seed = 7 }):evaluate()
+    for name, other in pairs {
+      transposed = function(a) return a:t() end,
+      backward = function(a) return a:slice(1, 64, 1, -1) end,
+      repeated = function(a) return a:slice(1, 1, 1):expand(64, 64) end,
+      rows = function(a) return a:mean(1):expand(64, 64) end,
+    } do
+      local function program(at)
+        local a = at(x:matmul(w))
+        return at(a + other(a)):matmul(w)
+      end
+      assert.is_true(stepwise(program):equal(program(function(t) return t end)), name)
+    end
+  end)
+end)
+
 describe("300 random graphs", function()
   local random = support.generator(11)
 

@@ -235,8 +235,8 @@ describe("Ctrl-C", function()
 
   it("says so when nothing can be stopped, and is not lost", function()
     local terminal = open_terminal()
-    terminal:type("setmetatable({}, {__gc = function() print('bu' .. 'sy') local start = os.clock() while os.clock() < start + 4 do end end}) "
-      .. "collectgarbage() print('un' .. 'reached')\r")
+    terminal:type("setmetatable({}, {__gc = function() print('bu' .. 'sy') local start = os.clock() "
+      .. "while os.clock() < start + 4 do end end}) collectgarbage() print('un' .. 'reached')\r")
     terminal:expect("busy")
     terminal:press_until(CTRL_C, "cannot be stopped")
     terminal:expect("interrupted!")
