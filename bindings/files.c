@@ -310,6 +310,23 @@ static int files_from_bytes(lua_State *L) {
     return 1;
 }
 
+/* files.crc32({string, ...}) -> integer: the checksum of all of them, one after another, as gzip computes it */
+static int files_crc32(lua_State *L) {
+    luaL_checktype(L, 1, LUA_TTABLE);
+    uLong sum = crc32_z(0, NULL, 0);
+    lua_Integer parts = (lua_Integer)lua_rawlen(L, 1);
+    for (lua_Integer i = 1; i <= parts; i++) {
+        size_t length;
+        if (lua_rawgeti(L, 1, i) != LUA_TSTRING)
+            return luaL_error(L, "part %I is a %s, not a string", i, luaL_typename(L, -1));
+        const char *bytes = lua_tolstring(L, -1, &length);
+        sum = crc32_z(sum, (const Bytef *)bytes, length);
+        lua_pop(L, 1);
+    }
+    lua_pushinteger(L, (lua_Integer)sum);
+    return 1;
+}
+
 /* ---- a file that is written whole or not at all ---- */
 
 typedef struct {
@@ -455,6 +472,22 @@ static int files_make_directory(lua_State *L) {
     return 0;
 }
 
+/* files.remove_directory(path): removes a folder and the files in it; it must hold no other folders. One that is not there
+ * is fine. */
+static int files_remove_directory(lua_State *L) {
+    const char *path = check_path(L, 1);
+    DIR *folder = opendir(path);
+    if (folder == NULL && errno == ENOENT) return 0;
+    int reason = folder == NULL ? errno : 0;
+    for (const struct dirent *entry; reason == 0 && (entry = readdir(folder)) != NULL;) {
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
+        if (unlinkat(dirfd(folder), entry->d_name, 0) != 0 && errno != ENOENT) reason = errno;
+    }
+    if (folder != NULL) closedir(folder);
+    if (reason == 0 && rmdir(path) != 0) reason = errno;
+    return reason == 0 ? 0 : luaL_error(L, "cannot remove the folder %s: %s", path, strerror(reason));
+}
+
 /* files.is_writable_directory(path) -> boolean: files can be made in it */
 static int files_is_writable_directory(lua_State *L) {
     const char *path = check_path(L, 1);
@@ -512,7 +545,9 @@ void files_register(lua_State *L) {
         {"bytes", files_bytes},
         {"from_bytes", files_from_bytes},
         {"write_atomically", files_write_atomically},
+        {"crc32", files_crc32},
         {"make_directory", files_make_directory},
+        {"remove_directory", files_remove_directory},
         {"is_writable_directory", files_is_writable_directory},
         {"exists", files_exists},
         {"list", files_list},

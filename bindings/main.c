@@ -3,6 +3,7 @@
  * plumb takes the options of the standalone lua 5.4 and treats a program that does not use plumb as lua would. What it
  * adds is ready before the first chunk runs: `require "plumb"` works from any working directory. */
 #include <limits.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -363,6 +364,7 @@ int main(int argc, char **argv) {
                 program, feature);
         return EXIT_FAILURE;
     }
+    signal(SIGXFSZ, SIG_IGN); /* a file that must not grow is a write that fails, as on a full disk */
     lua_State *L = luaL_newstate();
     if (L == NULL) {
         fprintf(stderr, "%s: not enough memory to start Lua\n", program);

@@ -37,4 +37,14 @@ function folders.new()
   return path
 end
 
+--- list(path) -> the sorted names of what is in a folder.
+function folders.list(path)
+  local names = {}
+  for name in lfs.dir(path) do
+    if name ~= "." and name ~= ".." then names[#names + 1] = name end
+  end
+  table.sort(names)
+  return names
+end
+
 return folders

@@ -1,5 +1,6 @@
 --- Tensors in files that other programs read and write too: named tensors as .safetensors, one tensor as .npy.
 --- Files are data: nothing in them is ever run, and a damaged one is an error that names it and says what is wrong.
+local checkpoint = require "plumb.files.checkpoint"
 local core = require "plumb.core"
 local json = require "plumb.files.json"
 local npy = require "plumb.files.npy"
@@ -63,6 +64,29 @@ function files.load(path)
   local done, value, metadata = pcall(decode, file, bytes)
   if not done then error(("%s: %s"):format(path, value), 2) end
   return value, metadata
+end
+
+--- files.save_checkpoint(path, value)
+--- Saves a value made of tables, tensors, numbers, strings and booleans, such as run:state(), with all its bits. The file is
+--- written whole or not at all; it is a safetensors file with a checksum. Raises an error that names the path.
+function files.save_checkpoint(path, value)
+  if type(path) ~= "string" then error(("a path is a string, not a %s"):format(type(path)), 2) end
+  local parts = checkpoint.encode(value, "save_checkpoint")
+  local written, message = pcall(core.files.write_atomically, path, parts)
+  if not written then error(message, 2) end
+end
+
+--- files.load_checkpoint(path) -> value
+--- What save_checkpoint saved. Any damage (a flipped bit, a missing end) is an error that names the file.
+function files.load_checkpoint(path)
+  if type(path) ~= "string" then error(("a path is a string, not a %s"):format(type(path)), 2) end
+  local file <close>, message = io.open(path, "rb")
+  if not file then error("cannot read " .. message, 2) end
+  local bytes, reason = file:read("a")
+  if not bytes then error(("cannot read %s: %s"):format(path, reason), 2) end
+  local done, value = pcall(checkpoint.decode, bytes)
+  if not done then error(("%s: %s"):format(path, value), 2) end
+  return value
 end
 
 return files

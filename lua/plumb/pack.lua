@@ -1,4 +1,4 @@
---- Lua values as bytes, for another process of plumb: what a function is made of travels with it.
+--- Lua values as bytes, for another process of plumb, where what a function is made of travels with it, or for a file.
 --
 -- Numbers, strings, booleans, tensors, variables and tables (shared and cyclic ones too) travel by value, bit by bit.
 -- Functions written in Lua travel with the values of their local variables, two functions that share a variable still share
@@ -57,6 +57,7 @@ local function library_names()
   end
   add_names(names, modules)
   for _, name in ipairs { "_G", "package" } do
+    names[package.loaded[name]] = name
     for key, value in pairs(package.loaded[name]) do
       local is_c = type(value) == "function" and debug.getinfo(value, "S").what == "C"
       if is_c then names[value] = names[value] or name .. "\0" .. key end
@@ -84,7 +85,8 @@ function Encoder:put(...)
 end
 
 function Encoder:refuse(what)
-  report.fail("%s: %s %s cannot be sent to another process", self.who, table.concat(self.path), what)
+  report.fail("%s: %s %s cannot be %s", self.who, table.concat(self.path), what,
+    self.kept and "kept in a file" or "sent to another process")
 end
 
 -- Encodes what stands at `place` of the present value; the place is for the message when that can't be done.
@@ -114,6 +116,10 @@ local scalars = {
 }
 
 function Encoder:tensor(t)
+  if self.kept then
+    self.kept[#self.kept + 1] = { name = table.concat(self.path), tensor = t }
+    return self:put(string.pack("<c1I8", "K", #self.kept))
+  end
   local shape = t:shape()
   self:put(string.pack("<c1s1B", "X", t:dtype(), #shape))
   for _, size in ipairs(shape) do self:put(string.pack("<i8", size)) end
@@ -126,11 +132,11 @@ function Encoder:userdata(object)
   if core.is_tensor(object) then
     self:remember(object)
     return self:tensor(object)
-  elseif kind == "plumb.Variable" then
+  elseif kind == "plumb.Variable" and not self.kept then
     self:remember(object)
     self:put("V")
     return self:value(object:get())
-  elseif kind == "plumb.Compiled" then
+  elseif kind == "plumb.Compiled" and not self.kept then
     self:remember(object)
     self:put("C")
     return self:value((debug.getuservalue(object, 1)))
@@ -145,6 +151,7 @@ end
 
 function Encoder:table(object)
   local meta = debug.getmetatable(object)
+  if self.kept and meta ~= nil then self:refuse("is a table with a metatable, which") end
   local transfer = type(meta) == "table" and rawget(meta, "__transfer")
   if transfer then
     object = transfer(object)
@@ -161,11 +168,9 @@ end
 
 -- The globals that a function sees, numbered so that they can be asked for.
 function Encoder:environment(object)
-  local number = self.environment_numbers[object]
-  if not number then
-    number = #self.environments + 1
-    self.environments[number], self.environment_numbers[object] = object, number
-  end
+  local number = 1
+  while self.environments[number] and self.environments[number] ~= object do number = number + 1 end
+  self.environments[number] = object
   self:put(string.pack("<c1I4", "G", number))
 end
 
@@ -192,6 +197,11 @@ function Encoder:value(value)
   if self.seen[value] then return self:put(string.pack("<c1I8", "R", self.seen[value])) end
   if kind == "userdata" then return self:userdata(value) end
   if kind == "thread" then self:refuse("is a coroutine, which") end
+  if kind == "function" and self.kept then self:refuse("is a function, which") end
+  if self.kept then
+    self:remember(value)
+    return self:table(value)
+  end
   self.names = self.names or library_names()
   if self.names[value] then return self:put(string.pack("<c1s8", "@", self.names[value])) end
   self:remember(value)
@@ -199,13 +209,22 @@ function Encoder:value(value)
   self:lua_function(value)
 end
 
---- pack.encode(value, who, what) -> bytes, environments: the tables of globals that the functions among it use. Something
---- that cannot travel is an error that begins with `who` and the way to it, from `what` on.
-function pack.encode(value, who, what)
-  local encoder = setmetatable({ who = who, path = { what }, parts = {}, seen = {}, count = 0, environments = {},
-    environment_numbers = {} }, Encoder)
-  encoder:value(value)
-  return table.concat(encoder.parts), encoder.environments
+local function encode(value, encoder)
+  encoder.parts, encoder.seen, encoder.count = {}, {}, 0
+  setmetatable(encoder, Encoder):value(value)
+  return table.concat(encoder.parts)
+end
+
+--- pack.encode(value, who, what, environments) -> bytes. The tables of globals that functions use are added to the list
+--- `environments`. Something that cannot travel is an error that begins with `who` and the way to it, from `what` on.
+function pack.encode(value, who, what, environments)
+  return encode(value, { who = who, path = { what }, environments = environments })
+end
+
+--- pack.encode_data(value, who, what) -> bytes, list of {name =, tensor =}: the same for a file, where tensors stand beside.
+function pack.encode_data(value, who, what)
+  local kept = {}
+  return encode(value, { who = who, path = { what }, kept = kept }), kept
 end
 
 -- ---- bytes to values ----
@@ -271,7 +290,8 @@ function Decoder:lua_function()
   return f
 end
 
-local readers = {
+-- What a file may hold.
+local data_readers = {
   N = function() return nil end,
   T = function() return true end,
   F = function() return false end,
@@ -279,6 +299,15 @@ local readers = {
   I = function(self) return self:take("<i8") end,
   D = function(self) return self:take("<d") end,
   R = function(self) return self.objects[self:take("<I8")] end,
+  K = function(self)
+    local number = self:new_number()
+    self.objects[number] = self.tensors[self:take("<I8")]
+    return self.objects[number]
+  end,
+  t = Decoder.table,
+}
+
+local readers = {
   ["@"] = function(self) return find_by_name(self:take("<s8")) end,
   X = Decoder.tensor,
   V = function(self)
@@ -291,17 +320,30 @@ local readers = {
     self.objects[number] = core.compile(self:value())
     return self.objects[number]
   end,
-  t = Decoder.table,
   f = Decoder.lua_function,
 }
+for tag, reader in pairs(data_readers) do readers[tag] = readers[tag] or reader end
 
-function Decoder:value() return readers[self:take("<c1")](self) end
+function Decoder:value()
+  local tag = self:take("<c1")
+  local reader = self.readers[tag] or error(("unknown kind of value %q"):format(tag), 0)
+  return reader(self)
+end
+
+local function decode(given)
+  given.at, given.objects, given.count = 1, {}, 0
+  return setmetatable(given, Decoder):value()
+end
 
 --- pack.decode(bytes, environment, tensors) -> the value that was encoded, all of it new. environment(number) gives the table
 --- of globals for functions; tensors is a table that keeps the elements for the next time the same bytes are decoded.
 function pack.decode(bytes, environment, tensors)
-  return setmetatable({ bytes = bytes, at = 1, environment = environment, tensors = tensors or {}, objects = {}, count = 0 },
-    Decoder):value()
+  return decode { bytes = bytes, environment = environment, tensors = tensors or {}, readers = readers }
+end
+
+--- pack.decode_data(bytes, tensors) -> the value that encode_data took; tensors is the list of tensors beside it.
+function pack.decode_data(bytes, tensors)
+  return decode { bytes = bytes, tensors = tensors, readers = data_readers }
 end
 
 return pack
