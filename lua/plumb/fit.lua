@@ -4,24 +4,30 @@ local report = require "plumb.report"
 local batches = require "plumb.fit.batches"
 local schedule = require "plumb.fit.schedule"
 local set = require "plumb.data.set"
+local files = require "plumb.files"
 local nn = require "plumb.nn"
 local optim = require "plumb.optim"
 local progress = require "plumb.progress"
 local recorder = require "plumb.measure.recorder"
+local run_state = require "plumb.fit.state"
+local tensor = require "plumb.tensor"
+local training = require "plumb.fit.training"
 local transform = require "plumb.transform"
 
 local EVALUATION_BATCH = 500 -- images of a batch take much memory between their layers
-local SAFE_STEPS = 100
 
 local Run = { doc = [[
 A run, as plumb.fit returns it: what was recorded, one entry per epoch: train_loss (the mean over the epoch's batches), and
-with `validate` test_loss; for classification train_accuracy and test_accuracy. Also epoch, step, seconds, stopped.]] }
+with `validate` test_loss; for classification train_accuracy and test_accuracy. Also epoch, step, seconds, stopped, and
+kept, a table for what hooks want to keep (tensors, numbers, texts): it is part of run:state(). run:resume() goes on with a
+training that was stopped.]] }
 Run.__index = Run
 Run.__name = "plumb.Run"
 Run.__tostring = function(run)
   local last = run.train_loss[#run.train_loss]
   return ("run: %d epochs, %d steps, %.1f s, training loss %s%s"):format(run.epoch, run.step, run.seconds,
-    last and ("%.6g"):format(last) or "none", run.stopped and ", stopped: " .. run.stopped or "")
+    last and ("%.6g"):format(last) or "none",
+    run.stopped and (", stopped %s; run:resume() goes on"):format(run.stopped) or "")
 end
 
 --- run:watch(options): from here on the run's losses are drawn live while it trains, in a window or in the terminal; call it in
@@ -33,11 +39,9 @@ end
 
 -- ---- checks ----
 
-local function all_finite(t) return (t * 0):sum():item() == 0 end
-
 local defaults = { loss = report.none, optimizer = report.none, epochs = 1, validate = report.none, on_step = report.none,
   on_epoch = report.none, progress = true, watch = false, schedule = report.none, clip_norm = report.none,
-  clip_value = report.none, record = report.none }
+  clip_value = report.none, record = report.none, checkpoint = report.none, checkpoint_every = 30, resume = report.none }
 for name, value in pairs(batches.defaults) do defaults[name] = value end
 
 -- Something that can be called; nn.MSELoss without its () can be too, but is a mistake.
@@ -70,6 +74,28 @@ local function check_limits(options)
   if options.clip_norm and options.clip_value then report.fail("fit: clip_norm or clip_value, not both") end
 end
 
+-- A path as a function that writes there, and a file to resume from as what is in it.
+local function check_checkpoints(options)
+  report.number("fit", "checkpoint_every", options.checkpoint_every, 0)
+  local path = options.checkpoint
+  if type(path) == "string" then
+    options.checkpoint = function(run)
+      local ok, message = pcall(files.save_checkpoint, path, run:state())
+      if not ok then
+        progress.hide()
+        io.stderr:write(("fit: warning: no checkpoint: %s; the one before stays\n"):format(message))
+      end
+    end
+  elseif path ~= nil then
+    check_callable("checkpoint", path, "a file's name or a function of the run")
+  end
+  if type(options.resume) == "string" then
+    local ok, value = pcall(files.load_checkpoint, options.resume)
+    if not ok then report.fail("fit: resume: %s", value) end
+    options.resume = value
+  end
+end
+
 local function check_options(model, train, given)
   local options = report.options("fit", given, defaults)
   if not nn.Module.is(model) then report.fail("fit: the model must be a module, not %s", type(model)) end
@@ -93,8 +119,9 @@ local function check_options(model, train, given)
   batches.check(train, given or {}, options)
   check_limits(options)
   batches.check_set("the training set", train, model.theta:dtype())
-  if not all_finite(model.theta) then report.fail("fit: the model's parameters are not finite before the training") end
+  if not training.all_finite(model.theta) then report.fail("fit: the model's parameters are not finite before the training") end
   if options.validate ~= nil then batches.check_set("validate", options.validate, model.theta:dtype()) end
+  check_checkpoints(options)
   return options
 end
 
@@ -150,7 +177,7 @@ local function compile_step(model, options, with_accuracy, state_count, source, 
     local new_theta, new_state = optimizer:update(theta, clipped(options, gradient), state, numbers)
     local finite = loss:isfinite()
     local results = { core.where(finite, new_theta, theta) }
-    for i, tensor in ipairs(new_state) do results[i + 1] = core.where(finite, tensor, state[i]) end
+    for i, new in ipairs(new_state) do results[i + 1] = core.where(finite, new, state[i]) end
     if has_buffers then results[#results + 1] = core.where(finite, new_buffers, buffers) end
     results[#results + 1], results[#results + 2] = loss, accuracy
     local recorded = recorder.tensors(recorders, { loss = loss, gradient = gradient, theta = theta, new_theta = new_theta })
@@ -177,104 +204,50 @@ local function make_evaluation(model, loss_of, with_accuracy)
   end
 end
 
--- ---- the loop ----
+-- ---- runs ----
 
--- nan has a sign in C's text, which means nothing.
-local function number_text(x) return x ~= x and "nan" or tostring(x) end
+local loops = setmetatable({}, { __mode = "k" }) -- of a run: what it goes on with
 
--- A gradient can be infinite where its loss is finite, and spoils the parameters. That is found at the end of an epoch, once
--- in SAFE_STEPS steps, or by the next loss; then those that were last known to be finite come back.
-local function check_parameters(run, loop)
-  local theta = loop.theta:get()
-  if not all_finite(theta) then
-    loop.theta:set(loop.safe_theta)
-    if loop.buffers then loop.buffers:set(loop.safe_buffers) end
-    report.fail("fit: a gradient was not finite by step %d (epoch %d), though the loss was; the parameters are again those "
-      .. "after step %d", run.step, run.epoch + 1, loop.safe_step)
-  end
-  loop.safe_theta, loop.safe_step = theta, run.step
-  loop.safe_buffers = loop.buffers and loop.buffers:get()
-end
-
-local function fail_at_loss(run, loop, loss, batch)
-  check_parameters(run, loop)
-  report.fail("fit: the loss is %s at step %d (epoch %d); the parameters are those before that step. %s", number_text(loss),
-    run.step, run.epoch + 1, all_finite(batch) and "A smaller learning rate may help" or "x of that batch is not finite")
-end
-
--- What a hook may have changed: the optimiser's settings ask for another compiled step; the model must still be there.
-local function refresh(run, loop)
-  local optimizer = loop.options.optimizer
-  if run.model:variable() ~= loop.theta or loop.buffers and run.model:buffer_variable() ~= loop.buffers then
-    report.fail("fit: a hook gave the model other parameters (by double, float, or by making it part of another model)")
-  end
-  if not loop.step or loop.version ~= optimizer.version then
-    loop.step = compile_step(run.model, loop.options, loop.with_accuracy, #loop.state, loop.source, loop.recorders)
-    loop.version = optimizer.version
-  end
-end
-
--- What the compiled step takes: theta, the optimiser's state, buffers if there are any, the batch as its source has it (x, y and
--- perhaps its places in them), a key if random numbers are drawn, the optimiser's numbers.
-local function step_arguments(run, loop, x, y, index)
-  local arguments = { loop.theta, table.unpack(loop.state) }
-  if loop.buffers then arguments[#arguments + 1] = loop.buffers end
-  local at = #arguments
-  arguments[at + 1], arguments[at + 2], arguments[at + 3] = x, y, index
-  if loop.draws then arguments[#arguments + 1] = core.from_nested({ loop.options.seed, run.step }, "int64") end
-  local numbers = loop.options.optimizer:numbers(run.step)
-  return table.move(numbers, 1, #numbers, #arguments + 1, arguments)
-end
-
--- One pass over the training set. Returns the means of loss and accuracy over its samples.
-local function train_epoch(run, loop)
-  local options, source = loop.options, loop.source
-  local loss_sum, accuracy_sum = 0, 0
-  loop.schedule:at("epoch", run.epoch + 1)
-  for n, x, y, index in source:epoch(run.epoch + 1) do
-    loop.schedule:at("step", run.step + 1)
-    refresh(run, loop)
-    run.step = run.step + 1
-    local results = { loop.step(table.unpack(step_arguments(run, loop, x, y, index))) }
-    local loss = results[1]:item()
-    if loss ~= loss or loss == math.huge or loss == -math.huge then
-      fail_at_loss(run, loop, loss, source.inputs(x, y, index))
-    end
-    loss_sum, accuracy_sum = loss_sum + n * loss, accuracy_sum + n * results[2]:item()
-    run.loss = loss
-    recorder.keep(loop.recorders, run.recorded, results, 3)
-    if run.watcher then run.watcher:update() end
-    if options.on_step and options.on_step(run, loss) == false then run.stopped = "by on_step" break end
-    loop.bar:update(run.step, loop.note)
-  end
-  if run.step - loop.safe_step >= SAFE_STEPS then check_parameters(run, loop) end
-  return loss_sum / source.count, accuracy_sum / source.count
-end
-
-local function record_epoch(run, loop, loss, accuracy)
-  run.epoch = run.epoch + 1
-  run.train_loss[run.epoch] = loss
-  if loop.with_accuracy then run.train_accuracy[run.epoch] = accuracy end
-  if loop.options.validate then
-    local test_loss, test_accuracy = loop.evaluate(loop.validate)
-    run.test_loss[run.epoch] = test_loss
-    if loop.with_accuracy then run.test_accuracy[run.epoch] = test_accuracy end
-  end
+local function loop_of(run, who)
+  local loop = loops[run]
+  if not loop then report.fail("%s: this run belongs to another process, or is a copy", who) end
+  return loop
 end
 
 local function new_run(model, options)
   return setmetatable({ model = model, optimizer = options.optimizer, epoch = 0, step = 0, seconds = 0,
-    train_loss = {}, test_loss = {}, train_accuracy = {}, test_accuracy = {}, recorded = {} }, Run)
+    train_loss = {}, test_loss = {}, train_accuracy = {}, test_accuracy = {}, recorded = {}, kept = {} }, Run)
 end
 
--- Puts the model into training mode until the result is closed, by an error too.
-local function in_training_mode(model)
-  local modes = {}
-  model:each_module(function(module) modes[module] = module.training end)
-  model:train()
-  return setmetatable({}, { __close = function()
-    for module, mode in pairs(modes) do module.training = mode end
-  end })
+--- run:state() -> a table of tensors, numbers and texts: weights, optimiser state, random numbers, position in the data, what was
+--- recorded, run.kept. plumb.files.save_checkpoint(path, run:state()) keeps it; plumb.fit(model, train, {resume = state, ...})
+--- goes on from there, to the same bits. Also from within a hook.
+function Run:state() return run_state.take(self, loop_of(self, "run:state")) end
+
+--- run:resume() -> run: goes on where Ctrl-C or a hook has stopped the training, with the model as it is now (nothing changed:
+--- to the same bits as without the stop). A hook that was broken off is called again.
+function Run:resume()
+  local loop = loop_of(self, "run:resume")
+  if loop.running then report.fail("run:resume: the training is going on") end
+  self.stopped = nil
+  tensor.set_rng_state(loop.random)
+  return training.go(self, loop)
+end
+
+local function new_loop(run, model, train, options, with_accuracy)
+  local source, variables, recorders = batches.source(train, options, model.theta:dtype()), {}, recorder.read(options.record)
+  schedule.check(options.schedule, options.optimizer, source.steps * options.epochs)
+  for i, start in ipairs(options.optimizer:start(model.theta)) do variables[i] = core.variable(start:evaluate()) end
+  local has_buffers = model.buffer_size > 0
+  return { options = options, source = source, with_accuracy = with_accuracy, state = variables, theta = model:variable(),
+    recorders = recorders,
+    buffers = has_buffers and model:buffer_variable() or nil, draws = model:draws(),
+    batch = 0, loss_sum = 0, accuracy_sum = 0,
+    safe_theta = model.theta, safe_buffers = has_buffers and model.buffers or nil, safe_step = 0,
+    compile_step = function() return compile_step(model, options, with_accuracy, #variables, source, recorders) end,
+    evaluate = make_evaluation(model, options.loss, with_accuracy),
+    validate = batches.validation(options.validate, source, EVALUATION_BATCH),
+    note = function() return ("epoch %d, loss %.4g"):format(math.min(run.epoch + 1, options.epochs), run.loss) end }
 end
 
 --- fit(model, train, options) -> run: trains the model on the data set {x =, y =}, or on a loader (data.loader), which then has
@@ -284,11 +257,14 @@ end
 --- {mean =, std =} (see data.loader; a set to validate on is normalised alike, not augmented), schedule = optim.StepLR{...} (it
 --- sets run.optimizer's rate, and gives it back at the end), clip_norm or clip_value = the limit of the gradient's norm, or of
 --- its elements (optim.clip_norm), on_step = function(run, loss), on_epoch = function(run), progress = true (or a label),
---- watch = false (true, or the options of run:watch: the losses are drawn live).
+--- watch = false (true, or the options of run:watch: the losses are drawn live),
+--- checkpoint = "file.safetensors" or function(run): where run:state() goes now and then, checkpoint_every = 30 (seconds;
+--- 0: after each step), resume = run:state() of an earlier run or its file.
 --- A hook that returns false stops the training. A loss that is not finite is an error that names the step; the parameters are
 --- then those before it, or, where an infinite gradient had spoiled them, the last ones known to be finite. While it trains the
 --- model is in training mode, afterwards in the mode it had; `validate` is measured in evaluation mode. Dropout draws by seed
---- and step; with a loader, by its seed unless one is given.
+--- and step; with a loader, by its seed unless one is given. Ctrl-C stops between two steps: the run is returned and
+--- run:resume() goes on.
 --- record = {"gradient_norm", "loss", name = function(step) ... end}: numbers of every step, in run.recorded.gradient_norm, ...:
 --- the norm of the batch's gradient (before it is clipped), its loss, and what functions make of step = {loss, gradient, theta,
 --- new_theta}, a tensor of one element. They are part of the compiled step. measure.recorder(model): the norms of all layers.
@@ -300,37 +276,17 @@ local function fit(model, train, given)
     if options.validate then check_labels("validate", options.validate, model) end
   end
   local run = new_run(model, options)
-  local source = batches.source(train, options, model.theta:dtype())
-  run.steps_per_epoch = source.steps
-  if options.watch then run:watch(options.watch ~= true and options.watch or nil) end
-  local steps = source.steps * options.epochs
-  schedule.check(options.schedule, options.optimizer, steps)
-  local follower <close> = schedule.follow(options.schedule, options.optimizer)
-  local quiet = options.progress == false
-  local bar <close> = quiet and setmetatable({ update = function() end }, { __close = function() end })
-    or progress.new { label = options.progress == true and "training" or options.progress, total = steps }
-  local _ <close> = in_training_mode(model)
-  local state = {}
-  for i, tensor in ipairs(options.optimizer:start(model.theta)) do state[i] = core.variable(tensor:evaluate()) end
-  local loop = { options = options, source = source, theta = model:variable(), state = state, bar = bar,
-    buffers = model.buffer_size > 0 and model:buffer_variable() or nil, draws = model:draws(),
-    safe_theta = model.theta, safe_buffers = model.buffer_size > 0 and model.buffers or nil, safe_step = 0,
-    with_accuracy = with_accuracy, schedule = follower, recorders = recorder.read(options.record),
-    evaluate = make_evaluation(model, options.loss, with_accuracy),
-    validate = batches.validation(options.validate, source, EVALUATION_BATCH),
-    note = function() return ("epoch %d, loss %.4g"):format(math.min(run.epoch + 1, options.epochs), run.loss) end }
-  local started = core.process.time()
-  for _ = 1, options.epochs do
-    local loss, accuracy = train_epoch(run, loop)
-    if run.stopped then break end
-    record_epoch(run, loop, loss, accuracy)
-    run.seconds = core.process.time() - started
-    if options.on_epoch and options.on_epoch(run) == false then run.stopped = "by on_epoch" break end
+  local loop = new_loop(run, model, train, options, with_accuracy)
+  loops[run], run.steps_per_epoch = loop, loop.source.steps
+  if options.resume ~= nil then
+    run_state.put(run, loop, options.resume)
+    options.resume = nil
+    loop.safe_theta, loop.safe_buffers, loop.safe_step = model.theta, loop.buffers and model.buffers, run.step
+    if run.stopped and run.stopped ~= "by Ctrl-C" then return run end -- as it was without the break
+    run.stopped = nil
   end
-  run.seconds = core.process.time() - started
-  check_parameters(run, loop)
-  if run.watcher then run.watcher:finish() end
-  return run
+  if options.watch then run:watch(options.watch ~= true and options.watch or nil) end
+  return training.go(run, loop)
 end
 
 return setmetatable({ Run = Run, evaluation = make_evaluation, doc = fit },

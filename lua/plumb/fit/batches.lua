@@ -82,9 +82,9 @@ local function from_set(train, options, dtype)
     return set.numbers(all_x:index_select(1, index), dtype), all_y:index_select(1, index)
   end
   function source.inputs(all_x, _, index) return all_x:index_select(1, index) end
-  function source:epoch(e)
+  function source:epoch(e, done)
     local order = options.shuffle and core.permutation(n, options.seed, e) or core.arange(n, 1, 1, "int64")
-    local first = 1 - size
+    local first = 1 + (done - 1) * size
     return function()
       first = first + size
       if first > count then return nil end
@@ -99,9 +99,10 @@ local function from_loader(loader)
   local source = { indexed = false, count = loader:samples(), steps = #loader, loader = loader }
   function source.pick(x, y) return x, y end
   function source.inputs(x) return x end
-  function source:epoch(e)
+  function source:epoch(e, done)
     local pass = loader:epoch(e)
     local x, y
+    for _ = 1, done do x, y = pass(x, y) end
     return function()
       x, y = pass(x, y) -- the same handles again
       if x ~= nil then return #x, x, y end

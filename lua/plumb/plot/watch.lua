@@ -143,9 +143,10 @@ function Watch:give_up(message)
   figures.keep_script(self:figure(), message)
 end
 
+--- watch:close(): draws no more for now; what is under way is left out. watch:update() begins again.
 function Watch:close()
   if self.channel and self.kind == "text" then self.channel:stop() end
-  self.channel = nil
+  self.channel, self.lines = nil, nil
 end
 
 function Watch:open()

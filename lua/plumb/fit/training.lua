@@ -1,0 +1,197 @@
+--- The loop of plumb.fit: steps, epochs and hooks, and where it can be left and entered again.
+--
+-- The position is run.epoch, the epochs that are complete and recorded; loop.batch, the batches done in the next one, with
+-- loss_sum and accuracy_sum over their samples; and loop.pending, the hook that has been called and has not returned. It moves
+-- only when what it stands for is done, so the loop can be broken off anywhere (Ctrl-C) and goes on with the same bits.
+local core = require "plumb.core"
+local progress = require "plumb.progress"
+local recorder = require "plumb.measure.recorder"
+local report = require "plumb.report"
+local schedule = require "plumb.fit.schedule"
+local tensor = require "plumb.tensor"
+
+local training = {}
+
+local SAFE_STEPS = 100
+
+local process = core.process
+
+--- training.all_finite(t): is every element a number, and not infinite?
+function training.all_finite(t) return (t * 0):sum():item() == 0 end
+
+-- ---- values that are not finite ----
+
+-- nan has a sign in C's text, which means nothing.
+local function number_text(x) return x ~= x and "nan" or tostring(x) end
+
+-- A gradient can be infinite where its loss is finite, and spoils the parameters. That is found at the end of an epoch, once
+-- in SAFE_STEPS steps, or by the next loss; then those that were last known to be finite come back.
+local function check_parameters(run, loop)
+  local theta = loop.theta:get()
+  if not training.all_finite(theta) then
+    loop.theta:set(loop.safe_theta)
+    if loop.buffers then loop.buffers:set(loop.safe_buffers) end
+    report.fail("fit: a gradient was not finite by step %d (epoch %d), though the loss was; the parameters are again those "
+      .. "after step %d", run.step, run.epoch + 1, loop.safe_step)
+  end
+  loop.safe_theta, loop.safe_step = theta, run.step
+  loop.safe_buffers = loop.buffers and loop.buffers:get()
+end
+
+local function fail_at_loss(run, loop, loss, batch)
+  check_parameters(run, loop)
+  report.fail("fit: the loss is %s at step %d (epoch %d); the parameters are those before that step. %s", number_text(loss),
+    run.step, run.epoch + 1,
+    training.all_finite(batch) and "A smaller learning rate may help" or "x of that batch is not finite")
+end
+
+-- ---- one step ----
+
+-- What a hook may have changed: the optimiser's settings ask for another compiled step; the model must still be there.
+local function refresh(run, loop)
+  local optimizer = loop.options.optimizer
+  if run.model:variable() ~= loop.theta or loop.buffers and run.model:buffer_variable() ~= loop.buffers then
+    report.fail("fit: a hook gave the model other parameters (by double, float, or by making it part of another model)")
+  end
+  if not loop.step or loop.version ~= optimizer.version then
+    loop.step, loop.version = loop.compile_step(), optimizer.version
+  end
+end
+
+-- What the compiled step takes: theta, the optimiser's state, buffers if there are any, the batch as its source has it (x, y and
+-- perhaps its places in them), a key if random numbers are drawn, the optimiser's numbers.
+local function step_arguments(loop, step, x, y, index)
+  local arguments = { loop.theta, table.unpack(loop.state) }
+  if loop.buffers then arguments[#arguments + 1] = loop.buffers end
+  local at = #arguments
+  arguments[at + 1], arguments[at + 2], arguments[at + 3] = x, y, index
+  if loop.draws then arguments[#arguments + 1] = core.from_nested({ loop.options.seed, step }, "int64") end
+  local numbers = loop.options.optimizer:numbers(step)
+  return table.move(numbers, 1, #numbers, #arguments + 1, arguments)
+end
+
+-- A hook that is broken off is called again when the training goes on.
+local function call_hook(run, loop, name, ...)
+  local hook = loop.options[name]
+  if not hook then return end
+  loop.pending = name
+  local verdict = hook(run, ...)
+  loop.pending = nil
+  if verdict == false then run.stopped = "by " .. name end
+end
+
+local function take_step(run, loop, n, x, y, index)
+  local step = run.step + 1
+  loop.schedule:at("step", step)
+  refresh(run, loop)
+  local results = { loop.step(table.unpack(step_arguments(loop, step, x, y, index))) }
+  local loss, accuracy = results[1]:item(), results[2]:item()
+  run.step = step
+  if loss ~= loss or loss == math.huge or loss == -math.huge then
+    fail_at_loss(run, loop, loss, loop.source.inputs(x, y, index))
+  end
+  run.loss, loop.batch = loss, loop.batch + 1
+  loop.loss_sum, loop.accuracy_sum = loop.loss_sum + n * loss, loop.accuracy_sum + n * accuracy
+  recorder.keep(loop.recorders, run.recorded, results, 3)
+  if run.watcher then run.watcher:update() end
+  call_hook(run, loop, "on_step", loss)
+end
+
+-- ---- epochs ----
+
+local function save_checkpoint(run, loop)
+  loop.options.checkpoint(run)
+  loop.next_checkpoint = process.time() + loop.options.checkpoint_every
+end
+
+local function save_when_due(run, loop)
+  if not loop.options.checkpoint or process.time() < loop.next_checkpoint then return end
+  check_parameters(run, loop)
+  save_checkpoint(run, loop)
+end
+
+-- The rest of a pass over the training set. Returns whether all of it is done.
+local function train_epoch(run, loop)
+  local source = loop.source
+  loop.schedule:at("epoch", run.epoch + 1)
+  if loop.batch < source.steps then
+    for n, x, y, index in source:epoch(run.epoch + 1, loop.batch) do
+      if process.interrupted() then return false end
+      take_step(run, loop, n, x, y, index)
+      if run.stopped then return false end
+      loop.bar:update(run.step, loop.note)
+      save_when_due(run, loop)
+    end
+  end
+  if run.step - loop.safe_step >= SAFE_STEPS then check_parameters(run, loop) end
+  return true
+end
+
+-- Means over the epoch's samples, and the measures of `validate`.
+local function record_epoch(run, loop)
+  local epoch, count = run.epoch + 1, loop.source.count
+  if loop.validate then
+    local test_loss, test_accuracy = loop.evaluate(loop.validate)
+    run.test_loss[epoch], run.test_accuracy[epoch] = test_loss, test_accuracy
+  end
+  run.train_loss[epoch] = loop.loss_sum / count
+  if loop.with_accuracy then run.train_accuracy[epoch] = loop.accuracy_sum / count end
+  run.epoch, loop.batch, loop.loss_sum, loop.accuracy_sum = epoch, 0, 0, 0
+  run.seconds = process.time() - loop.started
+end
+
+local function advance(run, loop)
+  if loop.pending then call_hook(run, loop, loop.pending, loop.pending == "on_step" and run.loss or nil) end
+  while not run.stopped and run.epoch < loop.options.epochs do
+    if not train_epoch(run, loop) then return end
+    record_epoch(run, loop)
+    call_hook(run, loop, "on_epoch")
+    save_when_due(run, loop)
+  end
+end
+
+-- ---- from start to end ----
+
+-- Puts the model into training mode until the result is closed, by an error too.
+local function in_training_mode(model)
+  local modes = {}
+  model:each_module(function(module) modes[module] = module.training end)
+  model:train()
+  return setmetatable({}, { __close = function()
+    for module, mode in pairs(modes) do module.training = mode end
+  end })
+end
+
+local function new_bar(run, loop)
+  local label = loop.options.progress
+  if label == false then return setmetatable({ update = function() end }, { __close = function() end }) end
+  return progress.new { label = label == true and "training" or label, total = loop.source.steps * loop.options.epochs,
+    done = run.step }
+end
+
+--- training.go(run, loop) -> run: trains from the present position to the end, or until a hook or Ctrl-C stops it.
+function training.go(run, loop)
+  local follower <close> = schedule.follow(loop.options.schedule, loop.options.optimizer)
+  local bar <close> = new_bar(run, loop)
+  local _ <close> = in_training_mode(run.model)
+  loop.schedule, loop.bar, loop.running = follower, bar, true
+  loop.started = process.time() - run.seconds
+  loop.next_checkpoint = process.time() + loop.options.checkpoint_every
+  local ok, message = process.attempt(advance, run, loop)
+  loop.running, loop.step, loop.random = false, nil, tensor.get_rng_state()
+  run.seconds = process.time() - loop.started
+  if run.watcher then
+    if ok and not process.interrupted() then run.watcher:finish() else run.watcher:close() end
+  end
+  if process.interrupted() then
+    run.stopped = "by Ctrl-C"
+  elseif not ok then
+    error(message, 0)
+  else
+    check_parameters(run, loop)
+  end
+  if loop.options.checkpoint then save_checkpoint(run, loop) end
+  return run
+end
+
+return training
