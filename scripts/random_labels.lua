@@ -32,7 +32,7 @@ train.y = chosen:where(random, train.y)
 
 plumb.manual_seed(run.seed)
 local model = nn.Sequential { nn.Flatten(), nn.Linear(784, 512), nn.ReLU(), nn.Linear(512, 10) }
-local history = plumb.fit(model, train, {
+local history = run:fit(model, train, {
   loss = nn.CrossEntropyLoss(), optimizer = optim.Adam { lr = settings.lr }, epochs = settings.epochs,
   batch = settings.batch, validate = test, seed = run.seed, progress = "random labels",
   on_epoch = function(h)

@@ -57,7 +57,7 @@ for _, target in ipairs(targets) do
   for color, network in ipairs(networks) do
     plumb.manual_seed(run.seed)
     local model = build(network.widths)
-    local history = plumb.fit(model, set, {
+    local history = run:fit(model, set, {
       loss = nn.MSELoss(), optimizer = optim.Adam { lr = settings.lr }, epochs = settings.epochs, batch = settings.batch,
       seed = run.seed, progress = target.name .. ", " .. network.name,
       on_epoch = function(h)

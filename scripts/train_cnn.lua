@@ -42,7 +42,7 @@ local losses, accuracies, matrices = {}, {}, {}
 for i, network in ipairs { { "simple", "SimpleCNN", simple }, { "advanced", "AdvancedCNN", advanced } } do
   plumb.manual_seed(run.seed)
   local key, name, model = network[1], network[2], network[3]()
-  local history = plumb.fit(model, train, {
+  local history = run:fit(model, train, {
     loss = nn.CrossEntropyLoss(), optimizer = optim.Adam { lr = settings.lr }, epochs = settings.epochs,
     batch = settings.batch, validate = test, seed = run.seed, progress = name,
     on_step = function(h) h.optimizer.lr = settings.lr * (1 + math.cos(math.pi * h.step / steps)) / 2 end,

@@ -397,7 +397,8 @@ describe("plumb.experiment", function()
       run:record{ epoch = 1 }
       run:summary("loss", 1, "a loss")
       caught(function() run:finish() end)
-      write("d/checkpoint.safetensors", "old")
+      lfs.mkdir("d/checkpoint")
+      write("d/checkpoint/fit-1.safetensors", "old")
       local err = refused{ "--out", "d", "--seed", "2" }
       assert.truthy(err:find("already holds a run of labels, started %d%d%d%d%-"))
       assert.truthy(err:find("--overwrite", 1, true))

@@ -183,6 +183,16 @@ describe("experiment.map", function()
       assert.is_nil(environment.made_here)
     end)
 
+    it("functions as trials, each with its own globals", function()
+      local one = load("return name .. (helper and helper() or '')", "=one", "t", { name = "one" })
+      local two = load("return name .. helper()", "=two", "t", { name = "two",
+        helper = load("return suffix", "=helper", "t", { suffix = " with helper" }) })
+      assert.same({ "one", "two with helper" }, map({ one, two }, function(f) return f() end))
+      assert.same({ "one", "two with helper" }, map({ 1 }, function() -- and of a map within
+        return map({ one, two }, function(f) return f() end)
+      end)[1])
+    end)
+
     it("settings of plumb and of require", function()
       folders.write(base .. "/map_helper.lua", "local helper = { calls = 0 } return helper")
       local path = package.path
@@ -305,6 +315,19 @@ describe("experiment.map", function()
       end
       local _, _, _, _, failures = caught(function() return map({ 1 }, function() os.exit(3) end, { errors = "return" }) end)
       assert.matches("ended with exit code 3", failures[1])
+    end)
+
+    it("is named shortly, whatever the trial is", function()
+      local long = ("x\n"):rep(100) .. ("é"):rep(50)
+      local cyclic = { "a", lr = 0.5 }
+      cyclic[2], cyclic.self = cyclic, cyclic
+      local _, err = caught(function()
+        return map({ long, cyclic, { {} }, "\255" }, function() error("no") end, { errors = "return", workers = 1 })
+      end)
+      assert.matches("trial 1 %(x x [x ]+%.%.%.%) failed", err)
+      assert.matches("trial 2 %(a, lr = 0.5%) failed", err)
+      assert.matches("trial 3 failed", err)
+      assert.matches("trial 4 %(\255%) failed", err)
     end)
 
     it("wrong arguments are errors at the caller's line", function()

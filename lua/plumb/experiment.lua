@@ -17,8 +17,11 @@ local text = require "plumb.experiment.text"
 local options = require "plumb.experiment.options"
 local folder = require "plumb.experiment.folder"
 local metrics = require "plumb.experiment.metrics"
+local config = require "plumb.experiment.config"
 local map = require "plumb.experiment.map"
+local recovery = require "plumb.experiment.recovery"
 local remote = require "plumb.experiment.remote"
+local repeats = require "plumb.experiment.repeats"
 local progress = require "plumb.progress"
 local process = require("plumb.core").process
 
@@ -100,43 +103,55 @@ local function use_threads(plumb, wanted)
   return plumb.threads()
 end
 
-local function describe_run(request, values, listed, plumb, threads)
-  return text.json(text.object{
-    { "name", request.name },
-    { "description", request.description },
-    { "settings", listed },
-    { "seed", values.seed },
-    { "quick", values.quick },
-    { "version", plumb.version },
-    { "threads", threads },
-    { "cpu_kernel", type(plumb.cpu_kernel) == "function" and plumb.cpu_kernel() or nil },
-    { "command", text.shell((command_words(request))) },
-    { "started", os.date("!%Y-%m-%dT%H:%M:%SZ") },
-  })
+-- The folder of a new run, or of the one that goes on; or nil and a message.
+local function take_folder(request, values, given, config_text)
+  if values.resume ~= "" then return values.resume:gsub("(.)/+$", "%1"), nil end
+  return folder.claim{ name = request.name, out = given.out, parent = values.out, overwrite = values.overwrite,
+                       config = config_text }
 end
 
 -- Everything that can refuse a run. Returns the Run, or nil and a message.
-local function prepare(request, settings, values, given)
+local function prepare(request, settings, values, given, command)
   local found, plumb = pcall(require, "plumb")
   plumb = found and plumb or {}
   local threads, message = use_threads(plumb, given.threads)
   if message then return nil, message end
   local run = setmetatable({ name = request.name, seed = values.seed, quick = values.quick, threads = threads,
-                             summaries = {}, figures = {}, started = process.time() }, Run)
+                             resumed = values.resume ~= "", summaries = {}, figures = {}, started = process.time() }, Run)
   local listed
   run.settings, listed = own_settings(settings, values)
-  run.folder, message = folder.claim{
-    name = request.name, out = given.out, parent = values.out, overwrite = values.overwrite,
-    config = describe_run(request, values, listed, plumb, threads),
-  }
+  run.folder, message = take_folder(request, values, given, config.text{ name = request.name, plumb = plumb, threads = threads,
+    description = request.description, settings = listed, values = values, command = command })
   if not run.folder then return nil, message end
-  run.metrics, message = metrics.new(run:path("metrics.csv"), request.columns, function(warning) run:warn(warning) end)
+  local function warn(warning) run:warn(warning) end
+  run.metrics, message = metrics.new(run:path("metrics.csv"), request.columns, warn)
   if not run.metrics then return nil, message end
+  run.recovery = recovery.new{ folder = run.folder, every = values.checkpoint_every, resuming = run.resumed, warn = warn }
   return run
 end
 
+-- The values of the command line, and which were given; "help" and its text; nil and a message.
+local function read_values(request, settings, arguments, command)
+  local preset = repeats.preset()
+  if preset then return preset.values, preset.given, preset.command end
+  local values, given = options.parse(settings, arguments, { command = command, description = request.description,
+    base = function(chosen) return config.base(chosen, settings, request.name) end })
+  return values, given, text.shell((command_words(request)))
+end
+
+-- All seeds of --seeds instead of one run; ends the program.
+local function repeat_run(run, values, start, arguments, exit)
+  run.metrics:finish()
+  local ok, message = pcall(repeats.run, run, values, start, arguments)
+  if ok then return exit(0) end
+  io.stderr:write(("%s: %s\n--resume %s goes on with what is missing.\n"):format(run.name, message, text.shell{ run.folder }))
+  return exit(1)
+end
+
 --- experiment.start{name =, description =, settings =, columns =}: reads the command line, makes the run folder, and returns
---- the run, with run.settings (by name), run.seed, run.quick, run.threads and run.folder.
+--- the run, with run.settings (by name), run.seed, run.quick, run.threads and run.folder. A run that was stopped goes on with
+--- --resume DIR: the script starts again, and run:fit and run:map find what was done. --seeds N ends the program here, after
+--- running the whole script with N seeds.
 --- settings: a list, in the order that --help shows, of {name =, default =, quick = the value under --quick, help =, choices =
 --- {...}, minimum =, maximum =, check = function(value) returning true, or false and a message}. The default's type is the
 --- setting's: integer, number, string, boolean (--name, --no-name) or list of numbers.
@@ -148,18 +163,21 @@ function experiment.start(request)
   local exit = request.exit or function(code) os.exit(code, true) end
   local _, start, arguments = command_words(request)
   local command = text.shell(start)
-  local values, given = options.parse(settings, arguments, { command = command, description = request.description })
+  local values, given, complete = read_values(request, settings, arguments, command)
   if values == "help" then
     io.stdout:write(given)
     return exit(0)
   end
   local run, message = nil, given
-  if values then run, message = prepare(request, settings, values, given) end
+  if values then run, message = prepare(request, settings, values, given, complete) end
   if not run then
     io.stderr:write(("%s: %s\nTry '%s --help'.\n"):format(request.name, message, command))
     return exit(2)
   end
-  run:say("%s: results go to %s/ (seed %d%s)", run.name, run.folder, run.seed, run.quick and ", quick" or "")
+  local seeds = values.seeds > 1 and ("seeds %d to %d"):format(run.seed, run.seed + values.seeds - 1) or "seed " .. run.seed
+  run:say("%s: %s %s/ (%s%s)", run.name, run.resumed and "goes on in" or "results go to", run.folder, seeds,
+    run.quick and ", quick" or "")
+  if values.seeds > 1 then return repeat_run(run, values, start, arguments, exit) end
   return run
 end
 
@@ -184,14 +202,24 @@ end
 
 --- run:record{name = value, ...}: adds a row to metrics.csv. Values are numbers, strings, booleans or tensors of one
 --- element; missing columns stay empty, new ones are added behind unless the columns were declared.
-function Run:record(row) self.metrics:record(row) end
+function Run:record(row)
+  self.metrics:record(row)
+  self.recovery:note(row)
+end
+
+--- run:fit(model, train, options) -> history: plumb.fit, but the training can be stopped at any moment, also by kill -9 or a
+--- power cut: with --resume it goes on from its last checkpoint (see --checkpoint-every) and ends with the same bits. Rows that
+--- its hooks record are kept with it; what else they gather must stand in history.kept, a table of tensors and plain values.
+function Run:fit(model, train, given) return self.recovery:fit(self, model, train, given) end
 
 --- run:map(trials, f, {errors =, label =}) -> results: experiment.map with --threads worker processes. f may use the run:
---- run.settings, run.seed, run:say, and run:record, whose rows get a column `trial` and are written in the order of the trials.
+--- run.settings, run.seed, run:say, run:fit, and run:record, whose rows get a column `trial` and are written in the order of the
+--- trials. With --resume a trial that had ended is not run again, if its result holds tensors and plain values only.
 function Run:map(trials, f, given)
   local own = { workers = self.threads, label = self.name }
   for name, value in pairs(type(given) == "table" and given or {}) do own[name] = value end
   local with_number = not self.metrics.declared or self.metrics.known.trial
+  own.keeper = self.recovery:map()
   own.on_row = function(row, number)
     if with_number and row.trial == nil then row.trial = number end
     self:record(row)
@@ -272,6 +300,7 @@ function Run:finish()
   self.finished = true
   local recorded, record_message = self.metrics:finish()
   local summarised, summary_message = self:write_summary()
+  if recorded and summarised then self.recovery:remove() end
   self:print_results()
   if not recorded then error(("%s is not complete: %s"):format(self:path("metrics.csv"), record_message), 2) end
   if not summarised then error(("%s is not written: %s"):format(self:path("summary.json"), summary_message), 2) end

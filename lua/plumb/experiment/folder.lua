@@ -5,7 +5,7 @@ local files = require("plumb.core").files
 
 local folder = {}
 
-local REMAINS = { "summary.json", "metrics.csv", "checkpoint.safetensors" }
+local REMAINS = { "summary.json", "metrics.csv", "checkpoint" }
 
 local function attempt(operation, ...)
   local ok, message = pcall(operation, ...)
@@ -54,7 +54,8 @@ local function remove_remains(path)
   for _, remains in ipairs(REMAINS) do
     local file = path .. "/" .. remains
     if files.exists(file) then
-      local ok, message = os.remove(file)
+      local ok, message
+      if remains == "checkpoint" then ok, message = attempt(files.remove_directory, file) else ok, message = os.remove(file) end
       if not ok then return nil, message end
     end
   end

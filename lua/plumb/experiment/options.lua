@@ -77,7 +77,7 @@ local function check_range(setting, value)
   return true
 end
 
--- The value in its own form, or nil and what is wrong with it.
+--- options.check(setting, value) -> the value in its own form (1 becomes 1.0 for a number), or nil and what is wrong with it.
 local function check(setting, value)
   local checked = KINDS[setting.kind].to(value, setting)
   if checked == nil then return nil, "must be " .. noun(setting) end
@@ -95,6 +95,8 @@ local function check(setting, value)
   if not ok then return nil, message or "is not allowed" end
   return checked
 end
+
+options.check = check
 
 -- ---- declaring ---------------------------------------------------------------------------------------------------
 
@@ -157,6 +159,13 @@ local COMMON = {
     help = "folder for what the run leaves behind",
     check = function(path) return path ~= "", "must not be empty" end },
   { name = "overwrite", default = false, help = "replace an earlier run of this experiment in the folder --out" },
+  { name = "config", default = "", shown = "none", placeholder = "FILE",
+    help = "take settings, seed and the like from a run's config.json" },
+  { name = "seeds", default = 1, minimum = 1, maximum = 10000,
+    help = "repeat with so many seeds, from --seed on; report mean and standard deviation" },
+  { name = "resume", default = "", shown = "none", placeholder = "DIR",
+    help = "go on with the run in DIR, which was stopped, from its last checkpoints" },
+  { name = "checkpoint_every", default = 30.0, minimum = 0, help = "seconds of training between checkpoints" },
 }
 
 --- options.declare(given): checks a script's list of settings, adds those that every experiment has, and returns all;
@@ -278,7 +287,8 @@ local function asks_for_help(arguments)
 end
 
 --- options.parse(settings, arguments, program): reads a command line. Returns the table of all values by name, and a table
---- that says which were given; or "help" and the text; or nil and a message. program = {command =, description =}.
+--- that says which were given; or "help" and the text; or nil and a message. program = {command =, description =, base =
+--- function(given) that returns the values which stand for defaults, or nil and a message}.
 function options.parse(settings, arguments, program)
   local parser = make_parser(settings, program)
   if asks_for_help(arguments) then return "help", parser:get_help() .. "\n" end
@@ -289,9 +299,13 @@ function options.parse(settings, arguments, program)
   if #given.words > 0 then
     return nil, ("'%s' belongs to no option (settings are given as --name value)"):format(given.words[1])
   end
+  local base
+  base, message = program.base(given)
+  if not base then return nil, message end
   local values = {}
   for _, setting in ipairs(settings) do
     local value = given[setting.name]
+    if value == nil then value = base[setting.name] end
     if value == nil and given.quick then value = setting.quick end
     if value == nil then value = setting.default end
     values[setting.name] = value

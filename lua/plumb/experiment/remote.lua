@@ -30,6 +30,16 @@ function Remote:record(row)
   worker.record(copy)
 end
 
+--- run:fit within a trial: its checkpoints are the trial's own.
+function Remote:fit(model, train, options) return worker.checkpoints():fit(self, model, train, options) end
+
+--- run:map within a trial: one after another.
+function Remote:map(trials, f, given)
+  local own = { label = self.name, keeper = worker.checkpoints():map(), on_row = function(row) self:record(row) end }
+  for name, value in pairs(type(given) == "table" and given or {}) do own[name] = value end
+  return require("plumb.experiment.map")(trials, f, own)
+end
+
 for _, name in ipairs { "figure", "summary", "finish" } do
   Remote[name] = function()
     report.fail("run:%s cannot be called within a trial: return what it needs, and call it with the results of run:map", name)

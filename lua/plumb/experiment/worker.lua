@@ -5,8 +5,9 @@
 --               "no global" (text: why it can't come)
 --     replies:  "done" (packed {value, rows}), "failed" (text), "global" (number of the environment, name), "note" (text)
 local core = require "plumb.core"
-local pack = require "plumb.experiment.pack"
+local pack = require "plumb.pack"
 local progress = require "plumb.progress"
+local recovery = require "plumb.experiment.recovery"
 local tensor = require "plumb.tensor"
 
 local worker = {}
@@ -14,7 +15,7 @@ local worker = {}
 local FRAME = "<s1s8"
 
 local requests, replies -- files
-local rows              -- what the running trial has recorded; nil outside of a trial
+local rows, checkpoints -- of the running trial: what it has recorded, and where it leaves checkpoints
 
 local function send(kind, payload)
   replies:write(FRAME:pack(kind, payload))
@@ -33,25 +34,31 @@ local function receive()
   return kind, kind and read_string("<I8")
 end
 
--- The globals of a trial: those of the parent, asked for by name when they are first used. What a trial assigns stays its own.
-local function environments()
+-- The globals of a trial: those that look_up(number of the environment, name) gives, packed, when they are first used. What a
+-- trial assigns stays its own.
+local function environments(look_up)
   local made = {}
-  return function(number)
+  local function environment(number)
     if made[number] then return made[number] end
     local asked = {}
-    made[number] = setmetatable({}, { __index = function(environment, name)
-      if name == "_G" then return environment end
+    made[number] = setmetatable({}, { __index = function(own, name)
+      if name == "_G" then return own end
       if type(name) ~= "string" or asked[name] then return nil end
       asked[name] = true
-      send("global", ("<I4s8"):pack(number, name))
-      local kind, bytes = receive()
-      if kind == "no global" then error(bytes, 0) end
-      local value = pack.decode(bytes, function(other) return made[other] end)
-      rawset(environment, name, value)
+      local value = pack.decode(look_up(number, name), environment)
+      rawset(own, name, value)
       return value
     end })
     return made[number]
   end
+  return environment
+end
+
+local function ask_parent(number, name)
+  send("global", ("<I4s8"):pack(number, name))
+  local kind, bytes = receive()
+  if kind == "no global" then error(bytes, 0) end
+  return bytes
 end
 
 -- A traceback without this file's own part.
@@ -68,16 +75,39 @@ end
 function worker.is_worker() return requests ~= nil end
 
 --- worker.record(row): a row for the parent's metrics; from within a trial.
-function worker.record(row) rows[#rows + 1] = row end
+function worker.record(row)
+  rows[#rows + 1] = row
+  if checkpoints then checkpoints:note(row) end
+end
 
--- One trial, with all that f uses made anew, so that it does not matter which trials this process has run before.
-local function run_trial(job, trial)
-  local f = pack.decode(job.bytes, environments(), job.tensors)
+--- worker.checkpoints() -> those of the trial (plumb.experiment.recovery), or nil.
+function worker.checkpoints() return checkpoints end
+
+--- worker.perform(job, trial, look_up) -> true and the packed {value =, rows =}, or false and a traceback: one trial, with all
+--- that f uses made anew, so that it does not matter which trials this process has run before. job.bytes is the packed f,
+--- job.tensors keeps its tensors from trial to trial; trial is a packed {number =, value =, seed =, recovery =}.
+function worker.perform(job, trial, look_up)
+  local outer_rows, outer_checkpoints = rows, checkpoints
+  local environment = environments(look_up)
+  local f = pack.decode(job.bytes, environment, job.tensors)
+  trial = pack.decode(trial, environment)
   tensor.manual_seed(trial.seed)
-  tensor.set_default_dtype(job.dtype)
-  rows = {}
+  rows, checkpoints = {}, nil
+  if trial.recovery then
+    trial.recovery.warn = function(message) io.stderr:write("warning: ", message, "\n") end
+    checkpoints = recovery.new(trial.recovery)
+  end
   local finished, value = xpcall(f, traceback, trial.value, trial.number)
-  if finished then finished, value = pcall(pack.encode, { value = value, rows = rows }, "experiment.map", "f's result") end
+  if finished then
+    finished, value = pcall(pack.encode, { value = value, rows = rows }, "experiment.map", "f's result", {})
+  end
+  rows, checkpoints = outer_rows, outer_checkpoints
+  return finished, value
+end
+
+local function run_trial(job, trial)
+  tensor.set_default_dtype(job.dtype)
+  local finished, value = worker.perform(job, trial, ask_parent)
   io.stdout:flush()
   send(finished and "done" or "failed", value)
 end
@@ -99,7 +129,7 @@ function worker.serve(parent)
   local actions = {
     setup = function(bytes) set_up(job, pack.decode(bytes)) end,
     job = function(bytes) job.bytes = bytes end,
-    trial = function(bytes) run_trial(job, pack.decode(bytes, environments())) end,
+    trial = function(bytes) run_trial(job, bytes) end,
   }
   for kind, payload in receive do actions[kind](payload) end
 end
