@@ -20,7 +20,8 @@ static struct {
     lua_State *volatile running; /* the coroutine that runs; NULL while none does */
     bool at_prompt;
     phase phase;
-    int lines; /* begun in the user's code since it was postponed */
+    int depth; /* of the user's function that is waited for, when it is postponed */
+    int lines; /* begun in the user's code since then */
 } state;
 
 enum { EVERYWHERE = LUA_MASKCALL | LUA_MASKRET | LUA_MASKLINE | LUA_MASKCOUNT, AT_STATEMENTS = LUA_MASKCALL | LUA_MASKLINE };
@@ -36,6 +37,8 @@ int interrupt_raise(lua_State *L) {
 void interrupt_poll(lua_State *L) {
     if (interrupt_requested()) interrupt_raise(L);
 }
+
+bool interrupt_postponed(void) { return state.phase == POSTPONED; }
 
 bool interrupt_came(void) { return interrupt_requested() || state.phase != NONE; }
 
@@ -61,14 +64,32 @@ bool interrupt_caused(lua_State *L) {
 
 static int attempt(lua_State *L);
 
+/* Is this call one of a Lua function? Then `library` tells whether that is plumb's. */
+static bool is_lua(lua_State *L, lua_Debug *info, bool *library) {
+    lua_getinfo(L, "S", info);
+    *library = strstr(info->source, "/lua/plumb/") != NULL;
+    return *info->what != 'C';
+}
+
 /* Is the innermost Lua function from `level` up one of plumb's library? */
 static bool in_library(lua_State *L, int level) {
     lua_Debug info;
-    for (; lua_getstack(L, level, &info); level++) {
-        lua_getinfo(L, "S", &info);
-        if (*info.what != 'C') return strstr(info.source, "/lua/plumb/") != NULL;
-    }
+    bool library;
+    for (; lua_getstack(L, level, &info); level++)
+        if (is_lua(L, &info, &library)) return library;
     return false;
+}
+
+/* The number of calls that are under way. */
+static int depth_of(lua_State *L) {
+    lua_Debug info;
+    int low = -1, high = 1;
+    while (lua_getstack(L, high, &info)) low = high, high *= 2;
+    while (high - low > 1) {
+        const int middle = (low + high) / 2;
+        *(lua_getstack(L, middle, &info) ? &low : &high) = middle;
+    }
+    return high;
 }
 
 static bool inside_attempt(lua_State *L) {
@@ -82,11 +103,26 @@ static bool inside_attempt(lua_State *L) {
     return false;
 }
 
-/* A postponed interrupt lets the statement that is under way store its values: it waits for a call or a second line. */
+/* A postponed interrupt waits until control is back in the user's function that called the library (whatever that calls until
+ * then, be it other people's code, is a part of it), and lets its statement store its values: until a call or a second line. */
 static bool may_raise(lua_State *L, const lua_Debug *event) {
     if (interrupt_requested()) return !(in_library(L, 0) && inside_attempt(L));
-    if (state.phase != POSTPONED || in_library(L, event->event == LUA_HOOKCALL)) return false;
+    const int level = event->event == LUA_HOOKCALL;
+    if (state.phase != POSTPONED || depth_of(L) - level > state.depth || in_library(L, level)) return false;
     return event->event != LUA_HOOKLINE || state.lines++ > 0;
+}
+
+static void stop(lua_State *L, lua_Debug *event);
+
+static void postpone(lua_State *L) {
+    lua_Debug info;
+    bool library;
+    int level = 0;
+    while (lua_getstack(L, level, &info) && (!is_lua(L, &info, &library) || library)) level++;
+    state.phase = POSTPONED;
+    state.depth = depth_of(L) - level;
+    state.lines = 0;
+    lua_sethook(L, stop, AT_STATEMENTS, 0);
 }
 
 static void stop(lua_State *L, lua_Debug *event) {
@@ -144,6 +180,7 @@ void interrupt_at_prompt(bool on) { state.at_prompt = on; }
 
 /* After a call on behalf of L: other coroutines are done. An error that is the interrupt's is raised again. */
 static void back_in(lua_State *L, bool failed) {
+    if (state.phase == POSTPONED && state.running != L) postpone(L);
     state.running = L;
     arm(L);
     if (!failed) return;
@@ -252,9 +289,8 @@ static int finish_attempt(lua_State *L, int status, lua_KContext extra) {
     if ((!succeeded && interrupt_caused(L)) || interrupt_requested()) {
         interrupt_clear();
         state.phase = POSTPONED;
-        state.lines = 0;
     }
-    if (state.phase == POSTPONED) lua_sethook(L, stop, AT_STATEMENTS, 0);
+    if (state.phase == POSTPONED) postpone(L);
     return succeeded ? lua_gettop(L) - (int)extra : (lua_pushboolean(L, false), lua_insert(L, -2), 2);
 }
 

@@ -29,6 +29,8 @@ void interrupt_at_prompt(bool on);
 
 /* Has an interrupt been asked for or raised since interrupt_begin? */
 bool interrupt_came(void);
+/* Has an interrupt stopped something of the library, and nothing else since? */
+bool interrupt_postponed(void);
 /* Is the error value on top of the stack due to an interrupt? Then it is replaced by the message that tells so. */
 bool interrupt_caused(lua_State *L);
 /* Raises the error when Ctrl-C was pressed. For loops in C that may take long. */

@@ -51,16 +51,28 @@ static int add_traceback(lua_State *L) {
     return 1;
 }
 
-int repl_call(lua_State *L, int arguments, int results) {
+/* `late`: is the call done, but was something of the library in it stopped by Ctrl-C? */
+static int call(lua_State *L, int arguments, int results, bool *late) {
     const int base = lua_gettop(L) - arguments;
     interrupt_state before;
     lua_pushcfunction(L, add_traceback);
     lua_insert(L, base);
     interrupt_begin(L, &before);
     const int status = lua_pcall(L, arguments, results, base);
+    *late = status == LUA_OK && interrupt_postponed();
     interrupt_end(L, &before);
     lua_remove(L, base);
     return status;
+}
+
+int repl_call(lua_State *L, int arguments, int results) {
+    const int base = lua_gettop(L) - arguments - 1;
+    bool late;
+    const int status = call(L, arguments, results, &late);
+    if (!late) return status;
+    lua_settop(L, base);
+    lua_pushliteral(L, "interrupted!");
+    return LUA_ERRRUN;
 }
 
 int repl_report(lua_State *L, const char *program, int status) {
@@ -261,11 +273,16 @@ static bool run_statement(lua_State *L) {
     if (status != LUA_OK) {
         report_syntax(L, status);
     } else if (lua_isfunction(L, -2)) {
+        bool late;
         lua_insert(L, -2);
-        status = repl_call(L, 0, LUA_MULTRET);
+        status = call(L, 0, LUA_MULTRET, &late);
         if (status == LUA_OK)
             status = show_values(L, base + 1);
         repl_report(L, NULL, status);
+        if (late) {
+            lua_pushcfunction(L, interrupt_raise); /* there is no more of the statement that it could have ended */
+            repl_report(L, NULL, repl_call(L, 0, 0));
+        }
     }
     const bool ended = status == LUA_OK && lua_gettop(L) > base && lua_isboolean(L, base + 1);
     lua_settop(L, base);

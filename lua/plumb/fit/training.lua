@@ -169,6 +169,14 @@ local function new_bar(run, loop)
     done = run.step }
 end
 
+-- A statement such as `run = plumb.fit(...)` shows nothing itself.
+local function tell_stop(run, loop)
+  if loop.options.progress == false then return end
+  progress.hide()
+  io.stderr:write(("training stopped by Ctrl-C after step %d of %d; run:resume() goes on\n"):format(run.step,
+    loop.source.steps * loop.options.epochs))
+end
+
 --- training.go(run, loop) -> run: trains from the present position to the end, or until a hook or Ctrl-C stops it.
 function training.go(run, loop)
   local follower <close> = schedule.follow(loop.options.schedule, loop.options.optimizer)
@@ -185,6 +193,7 @@ function training.go(run, loop)
   end
   if process.interrupted() then
     run.stopped = "by Ctrl-C"
+    tell_stop(run, loop)
   elseif not ok then
     error(message, 0)
   else
