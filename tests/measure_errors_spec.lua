@@ -117,6 +117,7 @@ describe("bad input to", function()
     local product = measure.hvp(bowl, theta)
     fails_here(function() product(plumb.ones({ 3 }, float64)) end, "4 elements", "(3)")
     fails_here(function() product(3) end, "number")
+    fails_here(function() product(plumb.ones(4)) end, "measure.hvp", "theta is float64", "float32")
   end)
 
   it("measure.pca", function()
