@@ -139,6 +139,25 @@ describe("measure.sensitivity", function()
 end)
 
 describe("measure.find_critical_point", function()
+  it("ends at the last finite point, and says so, where the Hessian or the loss is not finite", function()
+    local function L(t) return t:abs():pow(1.5):sum() end -- the second derivative at 0 is infinite
+    for _, size in ipairs { 2, 700 } do                   -- with the whole Hessian, and by Lanczos
+      local theta = plumb.concat({ plumb.zeros({ 1 }, { dtype = "float64" }),
+        plumb.randn({ size - 1 }, { dtype = "float64", seed = 1 }) }, 1)
+      local result = measure.find_critical_point(L, theta, { minimise_steps = 0, gradient_steps = 0 })
+      assert.is_false(result.converged)
+      assert.is_nil(result.stage)
+      assert.same({ 0, "the Hessian is not finite" }, { result.stages[1].steps, result.stages[1].ended })
+      support.same_bits(result.theta, theta, "theta")
+    end
+    local start = plumb.tensor({ 0.1, 0.5 }, { dtype = "float64" })
+    local result = measure.find_critical_point(function(t) return t:log():sum() end, start, { minimise_steps = 50, gradient_steps = 0,
+      polish_steps = 0 })
+    assert.is_false(result.converged)
+    assert.equal("the loss or its gradient is not finite", result.stages[1].ended)
+    assert.is_true(result.loss < math.log(0.1) + math.log(0.5) and result.theta:min():item() > 0)
+  end)
+
   it("finds the minimum of a convex quadratic, and the saddle of another", function()
     for _, values in ipairs { { 1, 2, 5 }, { -1, 2, 5 } } do
       local A, _, theta = quadratic(values)
