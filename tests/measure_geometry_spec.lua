@@ -54,6 +54,30 @@ describe("measure.pca", function()
     local pca = measure.pca({ plumb.ones(3), plumb.ones(3) }, 1)
     assert.same({ 0 }, pca.explained_variance)
     assert.same({ 0 }, pca.explained_variance_ratio)
+    local row = plumb.randn({ 50 }, { seed = 1, dtype = "float64" })
+    pca = measure.pca({ row, row, row }, 2) -- their mean is not quite the same
+    assert.same({ { 0, 0 }, 0, 0 }, { pca.explained_variance, pca.total_variance, pca.projections:abs():max():item() })
+  end)
+
+  it("has zeros for the components that the rows do not have, wide and tall", function()
+    for _, size in ipairs { 40, 3 } do
+      local row = plumb.randn({ size }, { seed = 1, dtype = "float64" })
+      local pca = measure.pca({ row, row * 2, row * 3, row * 7 }, 3) -- all on a line
+      assert.is_true(near(pca.components[1]:norm():item(), 1, 1e-14))
+      assert.equal(0, pca.components:slice(1, 2):abs():max():item())
+      assert.same({ 1, 0, 0 }, pca.explained_variance_ratio)
+      assert.equal(0, pca:project(row + 1):slice(2, 2):abs():max():item())
+    end
+  end)
+
+  it("keeps components orthogonal whose variances differ by many powers of ten", function()
+    local scales = plumb.tensor({ { 1 }, { 1e-2 }, { 1e-4 }, { 1e-6 } }, { dtype = "float64" })
+    local rows = plumb.randn({ 4, 60 }, { seed = 3, dtype = "float64" }) * scales
+    local pca = measure.pca(rows, 3)
+    same_numbers(flat(pca.components:matmul(pca.components:t())), { 1, 0, 0, 0, 1, 0, 0, 0, 1 }, 1e-13, "orthonormal")
+    local _, singular = linalg.svd(rows - rows:mean(1, true))
+    same_numbers({ pca.explained_variance[1], pca.explained_variance[2] }, flat((singular:square() / 3):slice(1, 1, 2)), 1e-12,
+      "variances")
   end)
 end)
 
