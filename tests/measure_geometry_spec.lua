@@ -54,6 +54,30 @@ describe("measure.pca", function()
     local pca = measure.pca({ plumb.ones(3), plumb.ones(3) }, 1)
     assert.same({ 0 }, pca.explained_variance)
     assert.same({ 0 }, pca.explained_variance_ratio)
+    local row = plumb.randn({ 50 }, { seed = 1, dtype = "float64" })
+    pca = measure.pca({ row, row, row }, 2) -- their mean is not quite the same
+    assert.same({ { 0, 0 }, 0, 0 }, { pca.explained_variance, pca.total_variance, pca.projections:abs():max():item() })
+  end)
+
+  it("has zeros for the components that the rows do not have, wide and tall", function()
+    for _, size in ipairs { 40, 3 } do
+      local row = plumb.randn({ size }, { seed = 1, dtype = "float64" })
+      local pca = measure.pca({ row, row * 2, row * 3, row * 7 }, 3) -- all on a line
+      assert.is_true(near(pca.components[1]:norm():item(), 1, 1e-14))
+      assert.equal(0, pca.components:slice(1, 2):abs():max():item())
+      assert.same({ 1, 0, 0 }, pca.explained_variance_ratio)
+      assert.equal(0, pca:project(row + 1):slice(2, 2):abs():max():item())
+    end
+  end)
+
+  it("keeps components orthogonal whose variances differ by many powers of ten", function()
+    local scales = plumb.tensor({ { 1 }, { 1e-2 }, { 1e-4 }, { 1e-6 } }, { dtype = "float64" })
+    local rows = plumb.randn({ 4, 60 }, { seed = 3, dtype = "float64" }) * scales
+    local pca = measure.pca(rows, 3)
+    same_numbers(flat(pca.components:matmul(pca.components:t())), { 1, 0, 0, 0, 1, 0, 0, 0, 1 }, 1e-13, "orthonormal")
+    local _, singular = linalg.svd(rows - rows:mean(1, true))
+    same_numbers({ pca.explained_variance[1], pca.explained_variance[2] }, flat((singular:square() / 3):slice(1, 1, 2)), 1e-12,
+      "variances")
   end)
 end)
 
@@ -139,6 +163,25 @@ describe("measure.sensitivity", function()
 end)
 
 describe("measure.find_critical_point", function()
+  it("ends at the last finite point, and says so, where the Hessian or the loss is not finite", function()
+    local function L(t) return t:abs():pow(1.5):sum() end -- the second derivative at 0 is infinite
+    for _, size in ipairs { 2, 700 } do                   -- with the whole Hessian, and by Lanczos
+      local theta = plumb.concat({ plumb.zeros({ 1 }, { dtype = "float64" }),
+        plumb.randn({ size - 1 }, { dtype = "float64", seed = 1 }) }, 1)
+      local result = measure.find_critical_point(L, theta, { minimise_steps = 0, gradient_steps = 0 })
+      assert.is_false(result.converged)
+      assert.is_nil(result.stage)
+      assert.same({ 0, "the Hessian is not finite" }, { result.stages[1].steps, result.stages[1].ended })
+      support.same_bits(result.theta, theta, "theta")
+    end
+    local start = plumb.tensor({ 0.1, 0.5 }, { dtype = "float64" })
+    local result = measure.find_critical_point(function(t) return t:log():sum() end, start, { minimise_steps = 50, gradient_steps = 0,
+      polish_steps = 0 })
+    assert.is_false(result.converged)
+    assert.equal("the loss or its gradient is not finite", result.stages[1].ended)
+    assert.is_true(result.loss < math.log(0.1) + math.log(0.5) and result.theta:min():item() > 0)
+  end)
+
   it("finds the minimum of a convex quadratic, and the saddle of another", function()
     for _, values in ipairs { { 1, 2, 5 }, { -1, 2, 5 } } do
       local A, _, theta = quadratic(values)

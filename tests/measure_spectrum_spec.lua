@@ -87,6 +87,29 @@ describe("measure.lanczos", function()
     end
   end)
 
+  it("finds every copy of equal eigenvalues: the Hessian of a linear layer has each as often as there are outputs", function()
+    local double = { dtype = "float64" }
+    local model = plumb.nn.Linear(12, 4, { bias = false }):double()
+    local x = plumb.randn({ 60, 12 }, { seed = 1, dtype = "float64" })
+    local L = plumb.measure.loss(model, plumb.nn.mse_loss, { x = x, y = plumb.zeros({ 60, 4 }, double) })
+    local distinct, values = flat(linalg.eigvalsh(x:t():matmul(x) * (2 / (60 * 4)))), {}
+    for i, value in ipairs(distinct) do
+      for copy = 1, 4 do values[4 * (i - 1) + copy] = value end
+    end
+    for _, case in ipairs { { "largest", 3 }, { "largest", 9 }, { "smallest", 6 }, { "both", 5 }, { "magnitude", 4 } } do
+      local which, k = table.unpack(case)
+      for _, subspace in ipairs { 48, 24 } do
+        local result = measure.lanczos(L, model.theta, { k = k, which = which, subspace = subspace })
+        assert.is_true(result.all_converged)
+        same_numbers(flat(result.values), expected(values, k, which), 1e-8, which)
+      end
+    end
+    -- found, but the search for others does not fit into the steps
+    local result = measure.lanczos(L, model.theta, { k = 1, steps = 20 })
+    assert.is_true(result.converged[1])
+    assert.is_false(result.all_converged)
+  end)
+
   it("says what has not converged, with its true residual", function()
     local values = spectrum(200)
     local A, L, theta = quadratic(values)

@@ -66,7 +66,10 @@ local function descend(self, name, score, start, steps, lr, tolerance)
     local new_theta, new_m, new_v, loss, norm = step(theta, m, v, numbers[1] * share, numbers[2]) -- the first is Adam's rate
     local here = { loss = loss:item(), norm = norm:item() }
     best.steps = i
-    if here.loss - here.loss ~= 0 or here.norm - here.norm ~= 0 then break end -- diverged: the best point stands
+    if here.loss - here.loss ~= 0 or here.norm - here.norm ~= 0 then -- diverged: the best point stands
+      best.ended = "the loss or its gradient is not finite"
+      break
+    end
     if here[score] < best[score] or here.norm <= tolerance then
       best.theta, best.loss, best.norm = theta, here.loss, here.norm
     end
@@ -79,12 +82,14 @@ end
 -- ---- stage 3: polish ----
 
 -- A function (theta, g) -> eigenvalues (k) and orthonormal eigenvectors (k, P; rows) of the Hessian: all of them, or those
--- that Lanczos finds from g.
+-- that Lanczos finds from g; nothing where the Hessian is not finite.
 local function eigenpairs(self)
   if self.size <= DENSE then
-    local dense = hessian.dense(self, nil, hessian.COLUMNS)
+    local rows = hessian.rows(self, nil, hessian.COLUMNS)
     return function(theta)
-      local values, vectors = linalg.eigh((dense(theta)))
+      local h = rows(theta)
+      if objective.count_not_finite(h) > 0 then return nil end
+      local values, vectors = linalg.eigh((hessian.symmetrised(h)))
       return values, vectors:transpose(1, 2)
     end
   end
@@ -93,15 +98,15 @@ local function eigenpairs(self)
   return function(theta, g)
     at = theta
     krylov:start(0, 0, g)
-    krylov:multiply()
-    while krylov.count < SUBSPACE and krylov.beta > 0 do
+    while krylov:try_multiply() do
+      if krylov.count == SUBSPACE or krylov.beta == 0 then
+        local values, vectors = krylov:ritz()
+        local places = {}
+        for i = 1, krylov.count do places[i] = i end
+        return core.from_nested(values, "float64"), krylov:vectors(vectors, places)
+      end
       krylov:extend()
-      krylov:multiply()
     end
-    local values, vectors = krylov:ritz()
-    local places = {}
-    for i = 1, krylov.count do places[i] = i end
-    return core.from_nested(values, "float64"), krylov:vectors(vectors, places)
   end
 end
 
@@ -117,8 +122,10 @@ local families = {
     factors = function(values, largest, mu) return 1 / (values:abs() + largest * mu) end },
 }
 
+-- The point after a step from this one, or nil and why there is none.
 local function polish_step(gradient, decompose, point)
   local values, vectors = decompose(point.theta, point.g)
+  if not values then return nil, "the Hessian is not finite" end
   local along, largest = vectors:matmul(point.g), values:abs():max():item()
   for _, family in ipairs(families) do
     local best, limit = nil, family.share * point[family.score]
@@ -132,21 +139,23 @@ local function polish_step(gradient, decompose, point)
     end
     if best then return best end
   end
+  return nil, "no step lowers |grad L| or L"
 end
 
 local function polish(self, start, steps, tolerance)
+  local best = { name = "polish", steps = 0, theta = start.theta, loss = start.loss, norm = start.norm }
+  if start.norm <= tolerance then return best end
   local gradient, decompose = self:value_and_gradient(), eigenpairs(self)
   local _, g = gradient(start.theta)
-  local point, best = { theta = start.theta, g = g, loss = start.loss, norm = start.norm }, start
-  local taken = 0
-  while taken < steps and point.norm > tolerance do
-    local after = polish_step(gradient, decompose, point)
-    taken = taken + 1
-    if not after then break end -- neither |g| nor L can be lowered any more
-    point = after
-    if point.norm < best.norm then best = point end
+  local point = { theta = start.theta, g = g, loss = start.loss, norm = start.norm }
+  while best.steps < steps and point.norm > tolerance do
+    local after, why = polish_step(gradient, decompose, point)
+    best.ended = why
+    if not after then break end
+    point, best.steps = after, best.steps + 1
+    if point.norm < best.norm then best.theta, best.loss, best.norm = point.theta, point.loss, point.norm end
   end
-  return { name = "polish", steps = taken, theta = best.theta, loss = best.loss, norm = best.norm }
+  return best
 end
 
 -- ---- all three ----
@@ -161,9 +170,10 @@ local defaults = { minimise_steps = 2000, gradient_steps = 2000, polish_steps = 
 ---   "polish"    with the Hessian's eigenvectors (above 600 parameters: in the space of 100 Lanczos vectors), polish_steps = 200:
 ---               Levenberg-Marquardt on grad L = 0, and a damped Newton step on L where that does not lower |grad L| tenfold
 --- each from the best point of the one before, ended when |grad L| <= tolerance = 1e-8. converged says whether that was reached,
---- stage by which stage (nil if by none); stages lists name, steps, loss and gradient_norm of each. A stage with 0 steps is left
---- out. What is found may be a minimum or a saddle (see measure.minimal_ratio), or, not converged, a point where |grad L| itself
---- has a minimum that is not 0. theta in float64.
+--- stage by which stage (nil if by none); stages lists name, steps, loss, gradient_norm of each, and why it `ended`:
+--- "converged", "all steps taken", or what kept it from going on, such as a Hessian that is not finite. A stage with 0 steps is
+--- left out. What is found may be a minimum or a saddle (see measure.minimal_ratio), or, not converged, a point where |grad L|
+--- itself has a minimum that is not 0. theta in float64.
 function critical.find_critical_point(...)
   local self, options = objective.read("measure.find_critical_point", defaults, ...)
   hessian.check_float64(self)
@@ -177,8 +187,10 @@ function critical.find_critical_point(...)
   local function follow(name, steps, run)
     if steps == 0 then return end
     point = run()
-    stages[#stages + 1] = { name = name, steps = point.steps, loss = point.loss, gradient_norm = point.norm }
-    if not reached and point.norm <= options.tolerance then reached = name end
+    local converged = point.norm <= options.tolerance
+    stages[#stages + 1] = { name = name, steps = point.steps, loss = point.loss, gradient_norm = point.norm,
+      ended = converged and "converged" or point.ended or "all steps taken" }
+    if converged and not reached then reached = name end
   end
   follow("minimise", options.minimise_steps, function()
     return descend(self, "minimise", "loss", point, options.minimise_steps, options.lr, options.tolerance)

@@ -18,6 +18,7 @@ function hessian.hvp(...)
       report.fail("measure.hvp: a vector of %d elements was expected, not %s", size,
         core.is_tensor(v) and "shape (" .. table.concat(v:shape(), ", ") .. ")" or type(v))
     end
+    if v:dtype() ~= self.dtype then report.fail("measure.hvp: theta is %s, but the vector is %s", self.dtype, v:dtype()) end
     return product(v)
   end, size
 end
@@ -46,8 +47,8 @@ local function unit_rows(first, last, size)
   return places:eq(core.arange(size, 1, 1, "int64")):double():evaluate()
 end
 
---- hessian.dense(self, layer, columns) -> f: f(theta) is what measure.hessian returns, of an objective.
-function hessian.dense(self, layer, columns)
+--- hessian.rows(self, layer, columns) -> f: f(theta) is the matrix as it is computed, not symmetrised and not checked.
+function hessian.rows(self, layer, columns)
   hessian.check_float64(self)
   local first, last = self:range(layer)
   local size = last - first + 1
@@ -65,11 +66,21 @@ function hessian.dense(self, layer, columns)
       rows[#rows + 1] = block:slice(1, done - from + 1, width)
       done = from + width
     end
-    local h = self:check_finite("the Hessian", core.concat(rows, 1):evaluate())
-    local transposed, largest = h:transpose(1, 2), h:abs():max():item()
-    local asymmetry = largest > 0 and (h - transposed):abs():max():item() / largest or 0
-    return ((h + transposed) / 2):evaluate(), asymmetry
+    return core.concat(rows, 1):evaluate()
   end
+end
+
+--- hessian.symmetrised(h) -> (h + h^T) / 2 of a finite matrix, and max |h - h^T| / max |h|
+function hessian.symmetrised(h)
+  local transposed, largest = h:transpose(1, 2), h:abs():max():item()
+  local asymmetry = largest > 0 and (h - transposed):abs():max():item() / largest or 0
+  return (h / 2 + transposed / 2):evaluate(), asymmetry -- halves first: the sum of two large elements may not be finite
+end
+
+--- hessian.dense(self, layer, columns) -> f: f(theta) is what measure.hessian returns, of an objective.
+function hessian.dense(self, layer, columns)
+  local rows = hessian.rows(self, layer, columns)
+  return function(theta) return hessian.symmetrised(self:check_finite("the Hessian", rows(theta))) end
 end
 
 --- measure.hessian(L, theta, {layer =, columns = 32}) or (model, loss, data, {batch = 1000, layer =, columns =}) -> H, asymmetry.

@@ -22,7 +22,9 @@ local function check_alphas(who, alphas)
   if type(alphas) ~= "table" or #alphas == 0 then
     report.fail("%s: alphas must be a list of numbers such as {0, 0.5, 1}", who)
   end
-  for i, alpha in ipairs(alphas) do report.number(who, "alphas[" .. i .. "]", alpha) end
+  for i, alpha in ipairs(alphas) do
+    if report.number(who, "alphas[" .. i .. "]", alpha) - alpha ~= 0 then report.fail("%s: alphas[%d] is not finite", who, i) end
+  end
   return alphas
 end
 

@@ -64,13 +64,13 @@ function Krylov:start(seed, stream, v)
   append(self, v and v / v:norm() or fresh_direction(self))
 end
 
---- krylov:multiply(): multiplies the newest basis vector: one more column of T, and the next direction in self.next with its
---- length self.beta, 0 where the basis spans an invariant subspace.
-function Krylov:multiply()
+--- krylov:try_multiply() -> whether the product is finite: multiplies the newest basis vector: one more column of T, and the
+--- next direction in self.next with its length self.beta, 0 where the basis spans an invariant subspace.
+function Krylov:try_multiply()
   local image = self.product(self.q)
   local coefficients, rest, length = self.orthogonalise(self.basis:get(), image)
   local h, beta, j = coefficients:tolist(), length:item(), self.count
-  if beta ~= beta or beta == math.huge then report.fail("%s: a product with the Hessian is not finite", self.who) end
+  if beta ~= beta or beta == math.huge then return false end
   self.matrix[j] = self.matrix[j] or {}
   for i = 1, j do
     self.matrix[i][j], self.matrix[j][i] = h[i], h[i]
@@ -78,6 +78,12 @@ function Krylov:multiply()
   end
   local is_invariant = beta <= 10 * EPSILON * self.scale
   self.beta, self.next = is_invariant and 0 or beta, not is_invariant and rest / beta or nil
+  return true
+end
+
+--- krylov:multiply(): the same, where a product that is not finite is an error.
+function Krylov:multiply()
+  if not self:try_multiply() then report.fail("%s: a product with the Hessian is not finite", self.who) end
 end
 
 --- krylov:extend(): makes the next direction a basis vector; a new random one where there is none.
@@ -110,8 +116,9 @@ function Krylov:vectors(vectors, places)
   return rotation_of(self, vectors, places):matmul(self.basis:get())
 end
 
---- krylov:restart(values, vectors, places): keeps the Ritz vectors at these places only, and goes on from there.
-function Krylov:restart(values, vectors, places)
+--- krylov:restart(values, vectors, places, anew): keeps the Ritz vectors at these places only and goes on from there; with
+--- `anew` in a random direction, after which the residuals of those that are kept count from what they are now.
+function Krylov:restart(values, vectors, places, anew)
   local rotation = rotation_of(self, vectors, places)
   if #places < self.rows then
     rotation = core.concat({ rotation, core.full({ self.rows - #places, self.rows }, 0, "float64") }, 1)
@@ -123,6 +130,7 @@ function Krylov:restart(values, vectors, places)
     for j = 1, #places do self.matrix[i][j] = i == j and values[places[i]] or 0 end
   end
   self.count = #places
+  if anew then self.next = nil end
   self:extend()
 end
 

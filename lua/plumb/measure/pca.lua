@@ -9,9 +9,10 @@ local Module = require "plumb.nn.module"
 local pca = {}
 
 local COLUMNS = 65536 -- of the rows at a time, in float64
+local EPSILON = 2.0 ^ -52
 
 local PCA = { doc = [[
-What measure.pca returns: components (k, P), unit rows; mean (P); projections (n, k) of the rows; explained_variance and
+What measure.pca returns: components (k, P), orthogonal unit rows; mean (P); projections (n, k) of the rows; explained_variance and
 explained_variance_ratio (lists of k); total_variance; :project(points) -> (m, k) of a theta or several.]] }
 PCA.__index = PCA
 PCA.__name = "measure.pca"
@@ -62,12 +63,30 @@ end
 
 local function centred(x) return x - x:mean(1, true) end
 
--- Eigenvalues, largest first, and the k leading eigenvectors as rows of X X^T or X^T X, whichever is smaller.
-local function leading(matrix, k)
+-- Eigenvalues, largest first, and the k leading eigenvectors as rows of X X^T or X^T X, whichever is smaller. Eigenvalues below
+-- `floor` or below the rounding error of the largest one are 0.
+local function leading(matrix, k, floor)
   local values, vectors = linalg.eigh(matrix)
   local list, size = {}, values:numel()
-  for i, value in ipairs(values:tolist()) do list[size + 1 - i] = math.max(value, 0) end
+  for i, value in ipairs(values:tolist()) do list[size + 1 - i] = value end
+  floor = math.max(floor, 10 * size * EPSILON * list[1])
+  for i, value in ipairs(list) do list[i] = value > floor and value or 0 end
   return list, vectors:slice(2, size - k + 1, size):transpose(1, 2):slice(1, -1, 1, -1)
+end
+
+-- Rows of length 1, orthogonal to those before, which small ones computed from the Gram matrix are not; zeros where the
+-- eigenvalue is 0. Gram and Schmidt's process, twice.
+local function orthonormal(rows, values)
+  local basis = {}
+  for i = 1, rows:size(1) do
+    local row = rows:slice(1, i, i)
+    for _ = 1, i > 1 and values[i] > 0 and 2 or 0 do
+      local before = core.concat(basis, 1)
+      row = row - row:matmul(before:transpose(1, 2)):matmul(before)
+    end
+    basis[i] = (values[i] > 0 and row / row:norm() or row * 0):evaluate()
+  end
+  return core.concat(basis, 1)
 end
 
 -- Each component's sign is such that its element of largest size is positive.
@@ -86,7 +105,8 @@ end
 --- of vectors (P); with layer = a layer of the model or {first, last} of that part of them. A table: components (k, P), mean (P),
 --- projections (n, k) of the rows, explained_variance (with n - 1), explained_variance_ratio, total_variance, and
 --- :project(points) for other thetas. Computed in float64; where P > n from the n x n Gram matrix, so that thetas may be long.
---- A component's sign is fixed: its element of largest size is positive.
+--- A component's sign is fixed: its element of largest size is positive. Where the rows span fewer than k directions, to
+--- rounding, the components beyond are zeros.
 function pca.pca(rows, k, options)
   local who = "measure.pca"
   options = report.options(who, options, { layer = report.none })
@@ -96,10 +116,10 @@ function pca.pca(rows, k, options)
   local parts, size = cut(who, rows, options.layer)
   k = report.integer(who, "k", k == nil and math.min(2, n, size) or k, 1, math.min(n, size))
   local wide = size > n
-  local matrix, means = nil, {}
+  local matrix, means, largest = nil, {}, 0
   each_block(parts, size, function(x)
     if objective.count_not_finite(x) > 0 then report.fail("%s: the rows have elements that are not finite", who) end
-    means[#means + 1] = x:mean(1):evaluate()
+    means[#means + 1], largest = x:mean(1):evaluate(), math.max(largest, x:abs():max():item())
     if not wide then return end
     local c = centred(x)
     matrix = matrix and matrix + c:matmul(c:transpose(1, 2)) or c:matmul(c:transpose(1, 2))
@@ -108,14 +128,14 @@ function pca.pca(rows, k, options)
     each_block(parts, size, function(x) matrix = centred(x) end)
     matrix = matrix:transpose(1, 2):matmul(matrix)
   end
-  local values, vectors = leading(matrix, k)
+  local values, vectors = leading(matrix, k, n * size * (EPSILON * largest) ^ 2) -- which is what rounding the mean leaves
   local components = vectors
   if wide then
     components = {}
     each_block(parts, size, function(x) components[#components + 1] = vectors:matmul(centred(x)):evaluate() end)
     components = core.concat(components, 2)
-    components = components / components:norm(2, true):maximum(1e-300)
   end
+  components = orthonormal(components, values)
   local variances, ratios, all = {}, {}, total(values)
   for i = 1, k do variances[i], ratios[i] = values[i] / (n - 1), all > 0 and values[i] / all or 0 end
   local self = setmetatable({ components = fix_signs(components):evaluate(), mean = core.concat(means, 1):evaluate(),
@@ -137,6 +157,7 @@ function PCA:project(points)
   local parts, found = cut(who, rows, rows[1]:numel() ~= size and self.layer or nil)
   if found ~= size then report.fail("%s: points of %d elements, but the components have %d", who, found, size) end
   each_block(parts, size, function(x)
+    if objective.count_not_finite(x) > 0 then report.fail("%s: the points have elements that are not finite", who) end
     local last = first + x:size(2) - 1
     local part = (x - self.mean:slice(1, first, last)):matmul(self.components:slice(2, first, last):transpose(1, 2))
     coordinates, first = (coordinates and coordinates + part or part):evaluate(), last + 1
