@@ -8,11 +8,11 @@
 #include "pool.h"
 
 #ifdef __AVX512F__
-enum { VECTOR_BYTES = 64, FILTERS = 8, VECTORS = 3, ROWS = 4, COLUMNS = 6 }; /* 32 registers */
+enum { VECTOR_BYTES = 64, FILTERS = 8, VECTORS = 3, PANELS = 2, COLUMNS = 9 }; /* 32 registers */
 #else
-enum { VECTOR_BYTES = 32, FILTERS = 4, VECTORS = 3, ROWS = 3, COLUMNS = 3 }; /* 16 */
+enum { VECTOR_BYTES = 32, FILTERS = 4, VECTORS = 3, PANELS = 2, COLUMNS = 6 }; /* 16 */
 #endif
-enum { SLACK = 3 * VECTOR_BYTES, MAX_CHUNKS = 32, SAMPLES_PER_CHUNK = 8, LINE = 1024 };
+enum { SLACK = 3 * VECTOR_BYTES, MAX_CHUNKS = 32, MAX_SUMS = 16, SAMPLES_PER_SUM = 16, LINE = 1024 };
 
 static int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 static int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
@@ -35,6 +35,8 @@ typedef struct {
     int64_t items, chunks;    /* samples, or samples times groups, in this many chunks */
     int64_t room;             /* bytes of scratch for a chunk */
     frame frame;
+    int64_t g_panel, sum_panel; /* elements between panels, of LANES filters each, of the gradient and of the sums */
+    int64_t sum_bytes;        /* of a chunk's sums */
     const char *x, *packed;
     char *y, *rooms, *sums;
 } correlation;
@@ -93,9 +95,6 @@ static bool has_direct_adjoint(const convolution *c) {
 static size_t packed_bytes(dtype type, const convolution *c) {
     return (size_t)(c->groups * round_up(c->filters, FILTERS) * c->channels * c->kernel[0] * c->kernel[1]) * dtype_bytes(type);
 }
-static size_t weight_bytes(dtype type, const convolution *c) {
-    return (size_t)(c->groups * c->filters * c->channels * c->kernel[0] * c->kernel[1]) * dtype_bytes(type);
-}
 
 static correlation correlation_of(dtype type, const convolution *c, char *scratch) {
     correlation k = {.type = type, .groups = c->groups, .channels = c->channels, .filters = c->filters,
@@ -111,14 +110,17 @@ static correlation correlation_of(dtype type, const convolution *c, char *scratc
 static correlation weight_sums_of(dtype type, const convolution *c, char *scratch) {
     correlation k = {.type = type, .groups = c->groups, .channels = c->channels, .filters = c->filters,
                      .result = {c->result[0], c->result[1]}, .items = c->samples};
-    k.chunks = smaller(larger(c->samples / SAMPLES_PER_CHUNK, 1), MAX_CHUNKS);
+    k.chunks = smaller(larger(c->samples / SAMPLES_PER_SUM, 1), MAX_SUMS);
     frame one = frame_of(c, 1, NULL);
-    int64_t images = smaller(larger(LINE / (one.rows * one.row), 1), (c->samples + k.chunks - 1) / k.chunks);
-    k.frame = frame_of(c, larger(images, 2), (int64_t *)(void *)scratch);
-    int64_t g_plane = round_up(k.frame.rows * k.frame.row * k.frame.images, VECTOR_BYTES) + VECTOR_BYTES;
-    k.room = round_up((k.channels * k.frame.plane + SLACK + k.filters * g_plane) * (int64_t)dtype_bytes(type), 64);
+    int64_t images = smaller(LINE / (one.rows * one.row), (c->samples + k.chunks - 1) / k.chunks);
+    int64_t bytes = (int64_t)dtype_bytes(type), lanes = VECTOR_BYTES / bytes, panels = (c->filters + lanes - 1) / lanes;
+    k.frame = frame_of(c, larger(images, 1), (int64_t *)(void *)scratch);
+    k.g_panel = k.frame.images * c->result[0] * c->result[1] * lanes;
+    k.sum_panel = c->channels * k.frame.taps * lanes;
+    k.sum_bytes = c->groups * panels * k.sum_panel * bytes;
+    k.room = round_up((k.channels * k.frame.plane + panels * k.g_panel) * bytes, 64);
     k.sums = scratch + round_up(k.frame.taps * 8, 64);
-    k.rooms = k.sums + k.chunks * round_up((int64_t)weight_bytes(type, c), 64);
+    k.rooms = k.sums + k.chunks * k.sum_bytes;
     return k;
 }
 
@@ -183,15 +185,18 @@ void kernel_conv_input(dtype type, const convolution *c, char *x, const char *g,
 static void weight_task(void *context, int64_t chunk) {
     const correlation *k = context;
     int64_t begin = pool_begin(k->items, k->chunks, chunk), end = pool_begin(k->items, k->chunks, chunk + 1);
-    char *room = k->rooms + chunk * k->room;
-    int64_t count = k->groups * k->filters * k->channels * k->frame.taps;
-    char *sums = k->sums + chunk * round_up(count * (int64_t)dtype_bytes(k->type), 64);
+    char *room = k->rooms + chunk * k->room, *sums = k->sums + chunk * k->sum_bytes;
     if (k->type == FLOAT32) weight_chunk_float32(k, begin, end, room, (float *)(void *)sums);
     else weight_chunk_float64(k, begin, end, room, (double *)(void *)sums);
 }
 
+static void row_task(void *context, int64_t panel) {
+    const correlation *k = context;
+    if (k->type == FLOAT32) weight_rows_float32(k, panel, (float *)(void *)k->packed);
+    else weight_rows_float64(k, panel, (double *)(void *)k->packed);
+}
+
 void kernel_conv_weight(dtype type, const convolution *c, char *w, const char *x, const char *g, char *scratch) {
-    int64_t count = (int64_t)(weight_bytes(type, c) / dtype_bytes(type));
     if (!is_direct(c)) {
         kernel_columns_weight(type, c, w, x, g, scratch);
         return;
@@ -199,6 +204,7 @@ void kernel_conv_weight(dtype type, const convolution *c, char *w, const char *x
     correlation k = weight_sums_of(type, c, scratch);
     k.x = x;
     k.y = (char *)g;
+    k.packed = w;
     pool_run(k.chunks, weight_task, &k);
-    kernel_columns_add(type, count, k.chunks, round_up((int64_t)weight_bytes(type, c), 64), w, k.sums);
+    pool_run(k.sum_bytes / (k.sum_panel * (int64_t)dtype_bytes(type)), row_task, &k);
 }
