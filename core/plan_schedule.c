@@ -1,4 +1,5 @@
 /* The second half of planning: units are put in order, values get their memory, and the instructions are written. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "fail.h"
@@ -124,13 +125,13 @@ static void find_lifetimes(const plan_graph *g, lifetime *lives) {
     }
 }
 
-/* The lowest place that no value alive at the same time occupies. */
-static size_t find_room(const lifetime *lives, const int *placed, int placed_count, const lifetime *wanted) {
+/* The lowest place that none of the values placed so far occupies at the same time. */
+static size_t find_room(lifetime *const *placed, int placed_count, const lifetime *wanted) {
     size_t offset = 0;
     for (bool moved = true; moved;) {
         moved = false;
         for (int p = 0; p < placed_count; p++) {
-            const lifetime *other = &lives[placed[p]];
+            const lifetime *other = placed[p];
             bool together = other->begin <= wanted->end && wanted->begin <= other->end;
             bool overlap = other->offset < offset + wanted->bytes && offset < other->offset + other->bytes;
             if (together && overlap) offset = other->offset + other->bytes, moved = true;
@@ -228,8 +229,15 @@ static void overwrite_inputs(plan_graph *g, lifetime *lives) {
     }
 }
 
-static void place_scratch(plan_graph *g, plan *p, lifetime *lives, int *placed) {
-    int placed_count = 0;
+static int larger_first(const void *a, const void *b) {
+    const lifetime *one = *(lifetime *const *)a, *other = *(lifetime *const *)b;
+    if (one->bytes != other->bytes) return one->bytes < other->bytes ? 1 : -1;
+    return one < other ? -1 : 1;
+}
+
+/* Large values get their places first, and small ones the room that is left between them. */
+static void place_scratch(plan_graph *g, plan *p, lifetime *lives, lifetime **placed) {
+    int count = 0;
     for (int k = 0; k < g->item_count; k++) {
         item *root = &g->items[k];
         if (root->root != k || root->storage >= 0 || (root->leaf < 0 && lives[k].begin < 0)) continue;
@@ -243,10 +251,13 @@ static void place_scratch(plan_graph *g, plan *p, lifetime *lives, int *placed) 
             continue;
         }
         lives[k].bytes = ((size_t)shape_elements(root->shape) * dtype_bytes(root->type) + 63) / 64 * 64;
-        lives[k].offset = find_room(lives, placed, placed_count, &lives[k]);
-        placed[placed_count++] = k;
-        p->storages[root->storage] = (storage){HOME_SCRATCH, (int64_t)lives[k].offset};
-        if (lives[k].offset + lives[k].bytes > p->scratch_bytes) p->scratch_bytes = lives[k].offset + lives[k].bytes;
+        placed[count++] = &lives[k];
+    }
+    qsort(placed, (size_t)count, sizeof *placed, larger_first);
+    for (int k = 0; k < count; k++) {
+        placed[k]->offset = find_room(placed, k, placed[k]);
+        p->storages[g->items[placed[k] - lives].storage] = (storage){HOME_SCRATCH, (int64_t)placed[k]->offset};
+        if (placed[k]->offset + placed[k]->bytes > p->scratch_bytes) p->scratch_bytes = placed[k]->offset + placed[k]->bytes;
     }
 }
 
@@ -451,7 +462,7 @@ plan *plan_schedule(plan_graph *g) {
     find_stored(g);
     place_concat_inputs(g);
     lifetime *lives = memory_scoped((size_t)g->item_count * sizeof *lives, "a plan");
-    int *placed = memory_scoped((size_t)g->item_count * sizeof *placed, "a plan");
+    lifetime **placed = memory_scoped((size_t)g->item_count * sizeof *placed, "a plan");
     find_lifetimes(g, lives);
     plan *p = plan_new(g);
     plan_allocate(g, p);
