@@ -44,14 +44,16 @@ local function check_images(self, x, pass, channels)
       x:dim() == 3 and " (one image becomes a batch by x:unsqueeze(1))" or "")
   end
   if x:size(1) == 0 then self:fail("the batch is empty: shape %s", format.shape(x)) end
+  if x:numel() == 0 then self:fail("the images are empty: shape %s", format.shape(x)) end
 end
 
--- The window must fit into the image with its padding on both sides.
+-- The window must fit into the image with its padding on both sides; in ceil_mode it may reach beyond by less than a stride.
 local function check_window(self, x, window, padding, dilation)
   for i = 1, 2 do
     local reach = (dilation and dilation[i] or 1) * (window[i] - 1) + 1
     local size = x:size(2 + i)
-    if reach > size + 2 * padding[i] then
+    local beyond = self.ceil_mode and self.stride[i] - 1 or 0
+    if reach > size + 2 * padding[i] + beyond then
       self:fail("a kernel %d %s%s does not fit into images of shape %s, which are %d %s%s", reach, SIDES[i],
         dilation and dilation[i] > 1 and " (with its dilation)" or "", format.shape(x), size + 2 * padding[i], SIDES[i],
         padding[i] > 0 and " with their padding" or "")
@@ -133,6 +135,7 @@ local function read_pooling(self, kernel, options)
   self.kernel = pair(who, "kernel", kernel, 1)
   self.stride = options.stride and pair(who, "stride", options.stride, 1) or self.kernel
   self.padding = pair(who, "padding", options.padding, 0)
+  self.ceil_mode = report.boolean(who, "ceil_mode", options.ceil_mode)
   for i = 1, 2 do
     if self.padding[i] > self.kernel[i] // 2 then
       report.fail("%s: padding must be at most half the kernel, not %s for a kernel of %s", who, pair_text(self.padding),
@@ -142,15 +145,17 @@ local function read_pooling(self, kernel, options)
 end
 
 local function pooling_details(self, ...)
-  return pair_text(self.kernel) .. options_text(self, { { "stride", pair_text(self.kernel) }, { "padding", 0 }, ... })
+  return pair_text(self.kernel) .. options_text(self, { { "stride", pair_text(self.kernel) }, { "padding", 0 },
+    { "ceil_mode", false }, ... })
 end
 
 layers.MaxPool2d = Module.class("MaxPool2d", [[
-nn.MaxPool2d(kernel, {stride = kernel, padding = 0, dilation = 1}): the largest of each window of images (n, c, h, w), giving
-(n, c, h', w') with h' = (h + 2 padding - dilation (kernel - 1) - 1) // stride + 1. The padding never wins.]])
+nn.MaxPool2d(kernel, {stride = kernel, padding = 0, dilation = 1, ceil_mode = false}): the largest of each window of images
+(n, c, h, w), giving (n, c, h', w') with h' = (h + 2 padding - dilation (kernel - 1) - 1) // stride + 1. The padding never
+wins. With ceil_mode the quotient is rounded up, so that a last window may reach beyond the image.]])
 
 function layers.MaxPool2d:initialise(kernel, given)
-  local options = report.options("MaxPool2d", given, { stride = report.none, padding = 0, dilation = 1 })
+  local options = report.options("MaxPool2d", given, { stride = report.none, padding = 0, dilation = 1, ceil_mode = false })
   read_pooling(self, kernel, options)
   self.dilation = pair("MaxPool2d", "dilation", options.dilation, 1)
 end
@@ -160,16 +165,17 @@ function layers.MaxPool2d:details() return pooling_details(self, { "dilation", 1
 function layers.MaxPool2d:forward(x, pass)
   check_images(self, x, pass)
   check_window(self, x, self.kernel, self.padding, self.dilation)
-  return core.max_pool2d(x, self.kernel, self.stride, self.padding, self.dilation)
+  return core.max_pool2d(x, self.kernel, self.stride, self.padding, self.dilation, self.ceil_mode)
 end
 
 layers.AvgPool2d = Module.class("AvgPool2d", [[
-nn.AvgPool2d(kernel, {stride = kernel, padding = 0, count_include_pad = true}): the mean of each window of images
-(n, c, h, w), giving (n, c, h', w') with h' = (h + 2 padding - kernel) // stride + 1. The padding is zeros, which count unless
-count_include_pad is false.]])
+nn.AvgPool2d(kernel, {stride = kernel, padding = 0, count_include_pad = true, ceil_mode = false}): the mean of each window of
+images (n, c, h, w), giving (n, c, h', w') with h' = (h + 2 padding - kernel) // stride + 1. The padding is zeros, which count
+unless count_include_pad is false. With ceil_mode the quotient is rounded up; what a last window finds beyond does not count.]])
 
 function layers.AvgPool2d:initialise(kernel, given)
-  local options = report.options("AvgPool2d", given, { stride = report.none, padding = 0, count_include_pad = true })
+  local options = report.options("AvgPool2d", given, { stride = report.none, padding = 0, count_include_pad = true,
+    ceil_mode = false })
   read_pooling(self, kernel, options)
   self.count_include_pad = report.boolean("AvgPool2d", "count_include_pad", options.count_include_pad)
 end
@@ -179,7 +185,7 @@ function layers.AvgPool2d:details() return pooling_details(self, { "count_includ
 function layers.AvgPool2d:forward(x, pass)
   check_images(self, x, pass)
   check_window(self, x, self.kernel, self.padding)
-  return tensor.avg_pool2d(x, self.kernel, self.stride, self.padding, self.count_include_pad)
+  return tensor.avg_pool2d(x, self.kernel, self.stride, self.padding, self.count_include_pad, self.ceil_mode)
 end
 
 layers.AdaptiveAvgPool2d = Module.class("AdaptiveAvgPool2d", [[
@@ -188,7 +194,9 @@ element the mean of rows floor((i - 1) h / height) + 1 .. ceil(i h / height) and
 
 function layers.AdaptiveAvgPool2d:initialise(size)
   if type(size) == "table" then self.sizes = { size[1], size[2] } else self.sizes = { size, size } end
-  if size == nil then report.fail("AdaptiveAvgPool2d: a size, or {height, width}") end
+  if size == nil or #self.sizes < (type(size) == "table" and #size or 0) then
+    report.fail("AdaptiveAvgPool2d: a size, or {height, width}")
+  end
   for i = 1, 2 do
     if self.sizes[i] ~= nil then report.integer("AdaptiveAvgPool2d", "size", self.sizes[i], 1) end
   end
