@@ -169,6 +169,43 @@ end)
 
 -- ---- average pooling, against the definition ----
 
+describe("Conv2d's padding_mode", function()
+  -- where pixel i of 1 .. n stands outside: written down for n = 4, padding 3
+  local seen = { reflect = { 4, 3, 2, 1, 2, 3, 4, 3, 2, 1 }, replicate = { 1, 1, 1, 1, 2, 3, 4, 4, 4, 4 },
+    circular = { 2, 3, 4, 1, 2, 3, 4, 1, 2, 3 } }
+  local x = plumb.randn({ 2, 3, 4, 4 }, { dtype = "float64", seed = 1 })
+
+  it("fills the padding with the image", function()
+    for mode, places in pairs(seen) do
+      local conv = nn.Conv2d(3, 2, { 3, 4 }, { padding = 3, stride = { 1, 2 }, padding_mode = mode }):double()
+      local index = plumb.tensor(places, { dtype = "int64" })
+      local function plain(t)
+        local image = t:index_select(3, index):index_select(4, index)
+        return image:conv2d(conv.weight, { 1, 2 }) + conv.bias:reshape(1, 2, 1, 1)
+      end
+      same_bits(conv(x), plain(x), mode)
+      local function gradient(f) return plumb.grad(function(t) return f(t):square():sum() end)(x) end
+      same_numbers(flat(gradient(conv)), flat(gradient(plain)), 1e-12, mode .. ": gradient")
+      assert.matches(("padding = 3, padding_mode = %s"):format(mode), tostring(conv), 1, true)
+    end
+  end)
+
+  it("goes together with 'same', more behind than before", function()
+    local conv = nn.Conv2d(3, 1, { 4, 1 }, { padding = "same", padding_mode = "circular", bias = false }):double()
+    local index = plumb.tensor({ 4, 1, 2, 3, 4, 1, 2 }, { dtype = "int64" })
+    same_bits(conv(x), x:index_select(3, index):conv2d(conv.weight), "same")
+  end)
+
+  it("says where the image is too small for it", function()
+    for mode, least in pairs { reflect = 5, circular = 4 } do
+      local model = nn.Sequential { nn.Identity(), nn.Conv2d(3, 2, 3, { padding = { 1, 4 }, padding_mode = mode }) }
+      fails_here(function() model(plumb.zeros(1, 3, 9, least - 1)) end, "layer 2 of Sequential: Conv2d", "padding of 4", "wide", mode)
+      assert.same({ 1, 2, 9, least + 6 }, model(plumb.zeros(1, 3, 9, least)):shape())
+    end
+    fails_here(function() nn.Conv2d(1, 1, 3, { padding_mode = "mirror" }) end, "Conv2d: padding_mode", "'reflect'", "'mirror'")
+  end)
+end)
+
 describe("average pooling is the mean of each window", function()
   local function naive(x, out, window)
     local at, shape, list = support.accessor(x), x:shape(), {}

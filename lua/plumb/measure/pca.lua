@@ -13,7 +13,8 @@ local EPSILON = 2.0 ^ -52
 
 local PCA = { doc = [[
 What measure.pca returns: components (k, P), orthogonal unit rows; mean (P); projections (n, k) of the rows;
-explained_variance and explained_variance_ratio (lists of k); total_variance; :project(points) -> (m, k) of a theta or several.]] }
+explained_variance and explained_variance_ratio (lists of k); total_variance; :project(points) -> (m, k) of a theta or
+several.]] }
 PCA.__index = PCA
 PCA.__name = "measure.pca"
 
