@@ -18,7 +18,8 @@ typedef struct {
 
 static bool is_pairs(const pooling *p) {
     for (int i = 0; i < 2; i++)
-        if (p->kernel[i] != 2 || p->stride[i] != 2 || p->padding[i] != 0 || p->dilation[i] != 1) return false;
+        if (p->kernel[i] != 2 || p->stride[i] != 2 || p->padding[i] != 0 || p->dilation[i] != 1 || 2 * p->result[i] > p->size[i])
+            return false;
     return true;
 }
 

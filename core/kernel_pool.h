@@ -4,7 +4,7 @@
 
 #include "array.h"
 
-/* Planes (height, width) and windows over them; pairs are (height, width). */
+/* Planes (height, width) and windows over them, of which the last may reach beyond; pairs are (height, width). */
 typedef struct {
     int64_t planes, size[2], kernel[2], stride[2], padding[2], dilation[2], result[2];
 } pooling;

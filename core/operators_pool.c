@@ -5,8 +5,16 @@
 #include "kernel_pool.h"
 #include "operators.h"
 
-/* attributes, [WINDOW_ATTRIBUTES]: (height, width) pairs */
-enum { KERNEL_SIZE = 0, STRIDE = 2, PADDING = 4, DILATION = 6, WINDOW_ATTRIBUTES = 8 };
+/* attributes, [WINDOW_ATTRIBUTES]: (height, width) pairs, then whether a last window may reach beyond the image */
+enum { KERNEL_SIZE = 0, STRIDE = 2, PADDING = 4, DILATION = 6, CEIL = 8, WINDOW_ATTRIBUTES = 9 };
+
+/* How many windows there are along an axis, 0 if none fits. One that reaches beyond the image has to begin before the padding
+ * behind it. */
+static int64_t window_count(int64_t size, int64_t padding, int64_t span, int64_t stride, bool ceil) {
+    int64_t room = size + 2 * padding - span + (ceil ? stride - 1 : 0);
+    if (room < 0) return 0;
+    return ceil && room / stride * stride >= size + padding ? room / stride : room / stride + 1;
+}
 
 static shape pooled_shape(const char *name, const node *x, const int64_t *window) {
     shape s = x->shape;
@@ -24,10 +32,11 @@ static shape pooled_shape(const char *name, const node *x, const int64_t *window
         if (2 * padding > kernel)
             fail(ERROR_ARGUMENT, "%s: the padding %lld is more than half of the kernel %lld", name, (long long)padding, (long long)kernel);
         int64_t padded = s.size[2 + i] + 2 * padding, span = dilation * (kernel - 1) + 1;
-        if (span > padded || s.size[2 + i] == 0)
+        int64_t count = window_count(s.size[2 + i], padding, span, stride, window[CEIL] != 0);
+        if (count == 0 || s.size[2 + i] == 0)
             fail(ERROR_SHAPE, "%s: the window spans %lld pixels, but the image's %s with its padding is %lld", name,
                  (long long)span, i == 0 ? "height" : "width", (long long)padded);
-        s.size[2 + i] = (padded - span) / stride + 1;
+        s.size[2 + i] = count;
     }
     return s;
 }
@@ -53,6 +62,7 @@ static void read_window(const char *name, const argument *a, int64_t *window) {
         for (int i = 0; i < 2; i++)
             window[2 * k + i] = a[k].given ? a[k].list[i * (a[k].count - 1)] : k == 1 ? window[KERNEL_SIZE + i] : k == 3;
     }
+    window[CEIL] = a[4].given && a[4].boolean;
 }
 
 static node *build_max_pool2d(const operator *op, const argument *a) {
@@ -103,22 +113,24 @@ static node *batch_max_pool2d(node *y, node *const *inputs, const bool *mapped, 
     return op_reshape(images, batch_shape(size, y->shape));
 }
 
-OPERATOR(max_pool2d, .signature = "x, kernel:integers, stride:integers?, padding:integers?, dilation:integers?", .kind = KERNEL,
+OPERATOR(max_pool2d, .signature = "x, kernel:integers, stride:integers?, padding:integers?, dilation:integers?, ceil_mode:boolean?", .kind = KERNEL,
          .differentiable = true, .accepts = operand_is_contiguous, .build = build_max_pool2d, .run = run_max_pool2d,
          .gradient = gradient_max_pool2d, .batch = batch_max_pool2d,
          .samples = "x=randn(2,3,4,6) ; x:max_pool2d(2) ; s,c,i,j -> math.max(x(s,c,2*i-1,2*j-1), x(s,c,2*i-1,2*j), x(s,c,2*i,2*j-1), x(s,c,2*i,2*j))\n"
                     "x=randn(1,2,5,7) ; x:max_pool2d(2) ; s,c,i,j -> math.max(x(s,c,2*i-1,2*j-1), x(s,c,2*i-1,2*j), x(s,c,2*i,2*j-1), x(s,c,2*i,2*j))\n"
                     "x=randn(2,1,7,6) ; x:max_pool2d({3,2},{2,1},{1,0},{1,3}) ; s,c,i,j -> largest(x,s,c,{2*i-2,2*i-1,2*i},{j,j+3})\n"
+                    "x=randn(1,2,5,4) ; x:max_pool2d(2,2,0,1,true) ; s,c,i,j -> largest(x,s,c,{2*i-1,2*i},{2*j-1,2*j})\n"
                     "x=randn(1,1,1,1) ; x:max_pool2d(1) ; s,c,i,j -> x(s,c,i,j)",
          .doc = "The largest element of each window of images x (n, channels, height, width). stride = kernel, padding = 0 (at most\n"
-                "half of the kernel) and dilation = 1 are numbers or {height, width}. The gradient goes to the first of equals.")
-OPERATOR(max_pool2d_pick, .signature = "x, values, kernel:integers, stride:integers?, padding:integers?, dilation:integers?",
+                "half of the kernel) and dilation = 1 are numbers or {height, width}; with ceil_mode a last window may reach beyond\n"
+                "the image. The gradient goes to the first of equals.")
+OPERATOR(max_pool2d_pick, .signature = "x, values, kernel:integers, stride:integers?, padding:integers?, dilation:integers?, ceil_mode:boolean?",
          .kind = KERNEL, .differentiable = true, .accepts = operand_is_contiguous, .build = build_max_pool2d_pick,
          .run = run_max_pool2d_pick, .gradient = gradient_max_pool2d_pick, .batch = batch_max_pool2d,
          .samples = "v=randn(1,2,4,5) ; arange(1,40):cast(v:dtype()):reshape(1,2,4,5):max_pool2d_pick(v,2) ; s,c,i,j -> v(s,c,2*i,2*j)\n"
                     "v=randn(1,2,4,5) ; (-arange(1,40):cast(v:dtype()):reshape(1,2,4,5)):max_pool2d_pick(v,3,1,1) ; s,c,i,j -> v(s,c,math.max(i-1,1),math.max(j-1,1))",
          .doc = "From each window of x the element of `values` (x's shape) that stands where x is largest; see max_pool2d.")
-OPERATOR(max_pool2d_put, .signature = "x, gradient, kernel:integers, stride:integers?, padding:integers?, dilation:integers?",
+OPERATOR(max_pool2d_put, .signature = "x, gradient, kernel:integers, stride:integers?, padding:integers?, dilation:integers?, ceil_mode:boolean?",
          .kind = KERNEL, .differentiable = true, .accepts = operand_is_contiguous, .build = build_max_pool2d_put,
          .run = run_max_pool2d_put, .gradient = gradient_max_pool2d_put, .batch = batch_max_pool2d,
          .samples = "g=randn(1,2,2,2) ; arange(1,40):cast(g:dtype()):reshape(1,2,4,5):max_pool2d_put(g,2) ; s,c,i,j -> i % 2 == 0 and j % 2 == 0 and g(s,c,i//2,j//2) or 0\n"

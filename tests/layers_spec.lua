@@ -169,6 +169,43 @@ end)
 
 -- ---- average pooling, against the definition ----
 
+describe("Conv2d's padding_mode", function()
+  -- where pixel i of 1 .. n stands outside: written down for n = 4, padding 3
+  local seen = { reflect = { 4, 3, 2, 1, 2, 3, 4, 3, 2, 1 }, replicate = { 1, 1, 1, 1, 2, 3, 4, 4, 4, 4 },
+    circular = { 2, 3, 4, 1, 2, 3, 4, 1, 2, 3 } }
+  local x = plumb.randn({ 2, 3, 4, 4 }, { dtype = "float64", seed = 1 })
+
+  it("fills the padding with the image", function()
+    for mode, places in pairs(seen) do
+      local conv = nn.Conv2d(3, 2, { 3, 4 }, { padding = 3, stride = { 1, 2 }, padding_mode = mode }):double()
+      local index = plumb.tensor(places, { dtype = "int64" })
+      local function plain(t)
+        local image = t:index_select(3, index):index_select(4, index)
+        return image:conv2d(conv.weight, { 1, 2 }) + conv.bias:reshape(1, 2, 1, 1)
+      end
+      same_bits(conv(x), plain(x), mode)
+      local function gradient(f) return plumb.grad(function(t) return f(t):square():sum() end)(x) end
+      same_numbers(flat(gradient(conv)), flat(gradient(plain)), 1e-12, mode .. ": gradient")
+      assert.matches(("padding = 3, padding_mode = %s"):format(mode), tostring(conv), 1, true)
+    end
+  end)
+
+  it("goes together with 'same', more behind than before", function()
+    local conv = nn.Conv2d(3, 1, { 4, 1 }, { padding = "same", padding_mode = "circular", bias = false }):double()
+    local index = plumb.tensor({ 4, 1, 2, 3, 4, 1, 2 }, { dtype = "int64" })
+    same_bits(conv(x), x:index_select(3, index):conv2d(conv.weight), "same")
+  end)
+
+  it("says where the image is too small for it", function()
+    for mode, least in pairs { reflect = 5, circular = 4 } do
+      local model = nn.Sequential { nn.Identity(), nn.Conv2d(3, 2, 3, { padding = { 1, 4 }, padding_mode = mode }) }
+      fails_here(function() model(plumb.zeros(1, 3, 9, least - 1)) end, "layer 2 of Sequential: Conv2d", "padding of 4", "wide", mode)
+      assert.same({ 1, 2, 9, least + 6 }, model(plumb.zeros(1, 3, 9, least)):shape())
+    end
+    fails_here(function() nn.Conv2d(1, 1, 3, { padding_mode = "mirror" }) end, "Conv2d: padding_mode", "'reflect'", "'mirror'")
+  end)
+end)
+
 describe("average pooling is the mean of each window", function()
   local function naive(x, out, window)
     local at, shape, list = support.accessor(x), x:shape(), {}
@@ -212,6 +249,27 @@ describe("average pooling is the mean of each window", function()
         end
       end
     end
+  end)
+
+  it("rounded up, where a last window reaches beyond the image: as of an image that goes on with what does not count", function()
+    for _, size in ipairs { { 5, 7 }, { 4, 5 }, { 6, 6 }, { 1, 3 }, { 33, 35 } } do
+      local x = plumb.rand({ 2, 3, size[1], size[2] }, { dtype = "float64", seed = size[1] }) + 1 -- zeros lose everywhere
+      local down, right = size[1] % 2, size[2] % 2
+      local function padded(t) return t:pad(3, 0, down):pad(4, 0, right) end
+      local function largest(t) return padded(t):max_pool2d(2) end
+      local pool = nn.MaxPool2d(2, { ceil_mode = true })
+      same_bits(pool(x), largest(x), "largest")
+      local w = plumb.randn(pool(x):shape(), { dtype = "float64", seed = 2 })
+      same_bits(plumb.grad(function(t) return (pool(t) * w):sum() end)(x),
+        plumb.grad(function(t) return (largest(t) * w):sum() end)(x), "gradient")
+      local there = padded(plumb.ones({ 1, 1, size[1], size[2] }, { dtype = "float64" })):avg_pool2d(2)
+      same_numbers(flat(nn.AvgPool2d(2, { ceil_mode = true })(x)), flat(padded(x):avg_pool2d(2) / there), 1e-14, "mean")
+    end
+    local one = plumb.ones({ 1, 1, 3, 3 }, { dtype = "float64" })
+    -- the third window would begin in the padding behind, and so is none; PyTorch's rule
+    assert.same({ 1, 1, 2, 2 }, nn.MaxPool2d(2, { padding = 1, stride = 3, ceil_mode = true })(one):shape())
+    assert.same({ 0.25, 0.5, 0.5, 1 }, flat(nn.AvgPool2d(2, { padding = 1, ceil_mode = true })(one)))
+    assert.equal("AvgPool2d(2, padding = 1, ceil_mode = true)", tostring(nn.AvgPool2d(2, { padding = 1, ceil_mode = true })))
   end)
 
   it("for windows that follow from the size", function()
@@ -290,7 +348,7 @@ describe("layers say what is wrong", function()
     fails_here(function() conv(plumb.zeros(1, 2, 8, 4)) end, place, "a kernel 5 wide", "(1, 2, 8, 4)", "4 wide")
     fails_here(function() conv(plumb.zeros(1, 2, 2, 8)) end, place, "a kernel 3 high")
     fails_here(function() conv(plumb.zeros(0, 2, 8, 8)) end, place, "the batch is empty")
-    fails_here(function() conv(plumb.zeros(1, 2, 0, 0)) end, place, "3 high", "0 high")
+    fails_here(function() conv(plumb.zeros(1, 2, 0, 0)) end, place, "images are empty")
     fails_here(function() conv(plumb.zeros(1, 2, 8, 8):long()) end, place, "int64", ":float()")
     fails_here(function() conv(plumb.zeros(1, 2, 8, 8):double()) end, place, "float64", "float32")
     fails_here(function() conv("x") end, "layer 1 of Sequential: Identity()", "a tensor, not string")
@@ -300,10 +358,12 @@ describe("layers say what is wrong", function()
       local text = tostring(pool)
       fails_here(function() inside(pool)(plumb.zeros(1, 1, 2, 3)) end, "layer 3 of Sequential: " .. text, "3 high", "2 high")
       fails_here(function() pool(plumb.zeros(0, 1, 3, 3)) end, text, "the batch is empty")
+      fails_here(function() pool(plumb.zeros(2, 1, 0, 3)) end, text, "the images are empty", "(2, 1, 0, 3)")
       fails_here(function() pool(plumb.zeros(1, 3, 3)) end, text, "(n, channels, height, width)")
       fails_here(function() pool(plumb.zeros(1, 1, 3, 3):long()) end, text, "int64", ":float()")
     end
-    fails_here(function() nn.AdaptiveAvgPool2d(1)(plumb.zeros(1, 1, 0, 3)) end, "no pixels")
+    fails_here(function() nn.AdaptiveAvgPool2d(1)(plumb.zeros(1, 1, 0, 3)) end, "AdaptiveAvgPool2d(1)", "images are empty")
+    fails_here(function() nn.Conv2d(1, 1, 1, { padding = 1 })(plumb.zeros(1, 1, 0, 3)) end, "Conv2d", "images are empty")
     fails_here(function() nn.Dropout()(plumb.zeros(3):long()) end, "Dropout(0.5)", "int64")
   end)
 
@@ -322,7 +382,8 @@ describe("layers say what is wrong", function()
     local place = "layer 3 of Sequential: BatchNorm2d(3)"
     fails_here(function() norm(plumb.zeros(4, 2, 5, 5)) end, place, "(n, 3, height, width)", "(4, 2, 5, 5)")
     fails_here(function() norm(plumb.zeros(4, 3)) end, place, "(4, 3)")
-    fails_here(function() norm(plumb.zeros(1, 3, 1, 1)) end, place, "one value per channel", "model:eval()")
+    fails_here(function() norm(plumb.zeros(1, 3, 1, 1)) end, place, "one value per channel", "model:eval()",
+      "drop_last")
     fails_here(function() norm(plumb.zeros(0, 3, 2, 2)) end, place, "no value per channel")
     fails_here(function() norm(plumb.zeros(2, 3, 2, 2):long()) end, place, "int64")
     fails_here(function() nn.BatchNorm1d(3, { affine = false })(plumb.zeros(2, 3):long()) end, "int64", ":float()")
@@ -364,6 +425,8 @@ describe("layers say what is wrong", function()
     refused("AvgPool2d", { 2, { count_include_pad = 1 } }, "count_include_pad must be true or false")
     refused("AdaptiveAvgPool2d", {}, "a size")
     refused("AdaptiveAvgPool2d", { 0 }, "size")
+    refused("AdaptiveAvgPool2d", { { 1, 2, 3 } }, "{height, width}")
+    refused("MaxPool2d", { 2, { ceil_mode = 1 } }, "ceil_mode must be true or false")
     refused("BatchNorm2d", {}, "features")
     refused("BatchNorm2d", { 3, { momentum = 2 } }, "momentum", "from 0 to 1")
     refused("BatchNorm1d", { 3, { affine = 1 } }, "affine must be true or false")

@@ -378,13 +378,28 @@ local function pair(who, name, value, low)
   return report.integer(who, name, value[1], low), report.integer(who, name, value[2], low)
 end
 
-composed { name = "avg_pool2d", signature = "x, kernel:integers, stride:integers?, padding:integers?, count_include_pad:boolean?",
+-- The windows along an axis of this size: {first, last, count}. With `ceil` a last one may reach beyond the padding behind,
+-- where nothing counts, if it begins before that.
+local function windows_of(size, width, stride, pad, count_pad, ceil)
+  local windows = {}
+  local last_first = ceil and math.min(size + pad - width + stride, size) or size + pad - width + 1
+  for first = 1 - pad, last_first, stride do
+    local from, to = math.max(first, 1), math.min(first + width - 1, size)
+    local count = count_pad and math.min(first + width - 1, size + pad) - first + 1 or to - from + 1
+    windows[#windows + 1] = { first = from, last = to, count = count }
+  end
+  return windows
+end
+
+composed { name = "avg_pool2d", signature = "x, kernel:integers, stride:integers?, padding:integers?, "
+    .. "count_include_pad:boolean?, ceil_mode:boolean?",
   doc = "The mean of each window of images (n, c, h, w); numbers or {vertical, horizontal}; stride is by default the kernel.\n"
-    .. "The padding's zeros count unless count_include_pad is false.",
+    .. "The padding's zeros count unless count_include_pad is false; with ceil_mode a last window may reach beyond the image.",
   samples = "x=randn(1,2,3,4) ; x:avg_pool2d({2,1},1) ; n,c,i,j -> (x(n,c,i,j) + x(n,c,i+1,j)) / 2\n"
     .. "x=randn(2,1,2,3) ; x:avg_pool2d(2,2,1) ; n,c,i,j -> (j == 1 and x(n,c,i,1) or x(n,c,i,2) + x(n,c,i,3)) / 4\n"
-    .. "x=randn(2,1,2,3) ; x:avg_pool2d(2,2,1,false) ; n,c,i,j -> j == 1 and x(n,c,i,1) or (x(n,c,i,2) + x(n,c,i,3)) / 2",
-  call = function(x, kernel, stride, padding, count_include_pad)
+    .. "x=randn(2,1,2,3) ; x:avg_pool2d(2,2,1,false) ; n,c,i,j -> j == 1 and x(n,c,i,1) or (x(n,c,i,2) + x(n,c,i,3)) / 2\n"
+    .. "x=randn(1,2,1,3) ; x:avg_pool2d({1,2},2,0,true,true) ; n,c,i,j -> j == 1 and (x(n,c,1,1) + x(n,c,1,2)) / 2 or x(n,c,1,3)",
+  call = function(x, kernel, stride, padding, count_include_pad, ceil_mode)
     x = check_images("avg_pool2d", x)
     local windows = {}
     local kernels = { pair("avg_pool2d", "kernel", kernel, 1) }
@@ -393,14 +408,10 @@ composed { name = "avg_pool2d", signature = "x, kernel:integers, stride:integers
     for axis = 1, 2 do
       local size, width, pad = x:size(2 + axis), kernels[axis], paddings[axis]
       if pad > width // 2 then report.fail("avg_pool2d: padding %d is more than half the kernel %d", pad, width) end
-      if width > size + 2 * pad then
+      if width > size + 2 * pad + (ceil_mode and strides[axis] - 1 or 0) then
         report.fail("avg_pool2d: a kernel of %d does not fit into shape %s with padding %d", width, format.shape(x), pad)
       end
-      windows[axis] = {}
-      for first = 1 - pad, size + pad - width + 1, strides[axis] do
-        local from, to = math.max(first, 1), math.min(first + width - 1, size)
-        table.insert(windows[axis], { first = from, last = to, count = count_include_pad == false and to - from + 1 or width })
-      end
+      windows[axis] = windows_of(size, width, strides[axis], pad, count_include_pad ~= false, ceil_mode)
     end
     return average(x, windows)
   end }

@@ -31,7 +31,9 @@ local function check_scale(name, given, channels)
     report.fail("loader: %s has %d numbers, but the second axis of x has %d channels", name, #list, channels)
   end
   for i = 1, channels do
-    report.number("loader", ("%s[%d]"):format(name, i), list[i])
+    if report.number("loader", ("%s[%d]"):format(name, i), list[i]) - list[i] ~= 0 then
+      report.fail("loader: %s[%d] is not finite", name, i)
+    end
     if name == "std" and not (list[i] > 0) then
       report.fail("loader: std[%d] is %g; a standard deviation is above 0", i, list[i])
     end

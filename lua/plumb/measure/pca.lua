@@ -12,8 +12,9 @@ local COLUMNS = 65536 -- of the rows at a time, in float64
 local EPSILON = 2.0 ^ -52
 
 local PCA = { doc = [[
-What measure.pca returns: components (k, P), orthogonal unit rows; mean (P); projections (n, k);
-explained_variance and explained_variance_ratio (lists of k); total_variance; :project(points) -> (m, k) of a theta or several.]] }
+What measure.pca returns: components (k, P), orthogonal unit rows; mean (P); projections (n, k) of the rows;
+explained_variance and explained_variance_ratio (lists of k); total_variance; :project(points) -> (m, k) of a theta or
+several.]] }
 PCA.__index = PCA
 PCA.__name = "measure.pca"
 

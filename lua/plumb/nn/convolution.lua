@@ -44,14 +44,16 @@ local function check_images(self, x, pass, channels)
       x:dim() == 3 and " (one image becomes a batch by x:unsqueeze(1))" or "")
   end
   if x:size(1) == 0 then self:fail("the batch is empty: shape %s", format.shape(x)) end
+  if x:numel() == 0 then self:fail("the images are empty: shape %s", format.shape(x)) end
 end
 
--- The window must fit into the image with its padding on both sides.
+-- The window must fit into the image with its padding on both sides; in ceil_mode it may reach beyond by less than a stride.
 local function check_window(self, x, window, padding, dilation)
   for i = 1, 2 do
     local reach = (dilation and dilation[i] or 1) * (window[i] - 1) + 1
     local size = x:size(2 + i)
-    if reach > size + 2 * padding[i] then
+    local beyond = self.ceil_mode and self.stride[i] - 1 or 0
+    if reach > size + 2 * padding[i] + beyond then
       self:fail("a kernel %d %s%s does not fit into images of shape %s, which are %d %s%s", reach, SIDES[i],
         dilation and dilation[i] > 1 and " (with its dilation)" or "", format.shape(x), size + 2 * padding[i], SIDES[i],
         padding[i] > 0 and " with their padding" or "")
@@ -62,10 +64,12 @@ end
 -- ---- convolution ----
 
 layers.Conv2d = Module.class("Conv2d", [[
-nn.Conv2d(inputs, outputs, kernel, {stride = 1, padding = 0, dilation = 1, groups = 1, bias = true}):
+nn.Conv2d(inputs, outputs, kernel, {stride = 1, padding = 0, dilation = 1, groups = 1, bias = true, padding_mode = "zeros"}):
 the cross-correlation of images (n, inputs, h, w) with `outputs` kernels, giving (n, outputs, h', w') with
 h' = (h + 2 padding - dilation (kernel - 1) - 1) // stride + 1. Sizes are numbers or {vertical, horizontal}; padding may also
-be "valid" (0) or "same" (h' = h, with stride 1). Each of the `groups` sees its share of the inputs.
+be "valid" (0) or "same" (h' = h, with stride 1), and is filled with zeros, or as padding_mode says with the image as a mirror at
+its edge shows it ("reflect"), its nearest pixel ("replicate"), or its other side ("circular"). Each of the `groups` sees its
+share of the inputs.
 weight (outputs, inputs / groups, kh, kw) and bias (outputs) start uniform in +-1/sqrt(inputs / groups kh kw)
 (kaiming_uniform with a = sqrt 5).]])
 
@@ -88,8 +92,42 @@ local function read_padding(self, padding)
   return sides, behind
 end
 
+-- padding_mode -> the pixel (1 .. size) that stands at place i, which may lie outside of the image.
+local fillings = {
+  reflect = function(i, size) return i < 1 and 2 - i or i > size and 2 * size - i or i end,
+  replicate = function(i, size) return math.max(1, math.min(i, size)) end,
+  circular = function(i, size) return (i - 1) % size + 1 end,
+}
+
+-- How far a mode can look: all pixels but the edge, or all.
+local function check_filling(self, x, axis, sides)
+  local size, most = x:size(2 + axis), math.max(table.unpack(sides))
+  local room = self.padding_mode == "reflect" and size - 1 or self.padding_mode == "circular" and size or math.huge
+  if most > room then
+    self:fail("a padding of %d is beyond images of shape %s, which are %d %s; padding_mode %q takes at most %d", most,
+      format.shape(x), size, SIDES[axis], self.padding_mode, room)
+  end
+end
+
+-- The images with the padding that conv2d does not add by itself (of zeros: what "same" asks for behind), and what it has to add.
+local function padded(self, x)
+  local fill = fillings[self.padding_mode]
+  for i = 1, 2 do
+    local before, behind, size = self.padding[i], self.padding[i] + self.behind[i], x:size(2 + i)
+    if not fill and self.behind[i] > 0 then x = core.pad(x, 2 + i, 0, self.behind[i]) end
+    if fill and behind > 0 then
+      check_filling(self, x, i, { before, behind })
+      local places = {}
+      for place = 1 - before, size + behind do places[#places + 1] = fill(place, size) end
+      x = core.index_select(x, 2 + i, core.from_nested(places, "int64"))
+    end
+  end
+  return x, fill and { 0, 0 } or self.padding
+end
+
 function layers.Conv2d:initialise(inputs, outputs, kernel, given)
-  local options = report.options("Conv2d", given, { stride = 1, padding = 0, dilation = 1, groups = 1, bias = true })
+  local options = report.options("Conv2d", given, { stride = 1, padding = 0, dilation = 1, groups = 1, bias = true,
+    padding_mode = "zeros" })
   self.inputs = report.integer("Conv2d", "inputs", inputs, 1)
   self.outputs = report.integer("Conv2d", "outputs", outputs, 1)
   self.kernel = pair("Conv2d", "kernel", kernel, 1)
@@ -97,7 +135,11 @@ function layers.Conv2d:initialise(inputs, outputs, kernel, given)
   self.dilation = pair("Conv2d", "dilation", options.dilation, 1)
   self.groups = report.integer("Conv2d", "groups", options.groups, 1)
   self.padding, self.behind = read_padding(self, options.padding)
-  self.is_same = options.padding == "same"
+  self.is_same, self.padding_mode = options.padding == "same", options.padding_mode
+  if self.padding_mode ~= "zeros" and not fillings[self.padding_mode] then
+    report.fail("Conv2d: padding_mode must be 'zeros', 'reflect', 'replicate' or 'circular', not '%s'",
+      tostring(self.padding_mode))
+  end
   self.has_bias = report.boolean("Conv2d", "bias", options.bias)
   if inputs % self.groups ~= 0 or outputs % self.groups ~= 0 then
     report.fail("Conv2d: %d groups do not divide %d inputs and %d outputs", self.groups, inputs, outputs)
@@ -110,18 +152,17 @@ end
 
 function layers.Conv2d:details()
   local text = ("%d, %d, %s"):format(self.inputs, self.outputs, pair_text(self.kernel))
-  if self.is_same then return text .. ", padding = same" .. options_text(self, { { "dilation", 1 }, { "groups", 1 } }) end
-  return text .. options_text(self, { { "stride", 1 }, { "padding", 0 }, { "dilation", 1 }, { "groups", 1 } })
+  local rest = { { "dilation", 1 }, { "groups", 1 }, { "padding_mode", "zeros" } }
+  if self.is_same then return text .. ", padding = same" .. options_text(self, rest) end
+  return text .. options_text(self, { { "stride", 1 }, { "padding", 0 }, table.unpack(rest) })
 end
 
 function layers.Conv2d:forward(x, pass)
   if not pass then return self(x) end
   check_images(self, x, pass, self.inputs)
-  for i = 1, 2 do
-    if self.behind[i] > 0 then x = core.pad(x, 2 + i, 0, self.behind[i]) end
-  end
-  check_window(self, x, self.kernel, self.padding, self.dilation)
-  local y = core.conv2d(x, self:weight_in(pass, 1), self.stride, self.padding, self.dilation, self.groups)
+  local image, padding = padded(self, x)
+  check_window(self, image, self.kernel, padding, self.dilation)
+  local y = core.conv2d(image, self:weight_in(pass, 1), self.stride, padding, self.dilation, self.groups)
   return self.has_bias and y + self:weight_in(pass, 2):reshape(1, self.outputs, 1, 1) or y
 end
 
@@ -133,6 +174,7 @@ local function read_pooling(self, kernel, options)
   self.kernel = pair(who, "kernel", kernel, 1)
   self.stride = options.stride and pair(who, "stride", options.stride, 1) or self.kernel
   self.padding = pair(who, "padding", options.padding, 0)
+  self.ceil_mode = report.boolean(who, "ceil_mode", options.ceil_mode)
   for i = 1, 2 do
     if self.padding[i] > self.kernel[i] // 2 then
       report.fail("%s: padding must be at most half the kernel, not %s for a kernel of %s", who, pair_text(self.padding),
@@ -142,15 +184,17 @@ local function read_pooling(self, kernel, options)
 end
 
 local function pooling_details(self, ...)
-  return pair_text(self.kernel) .. options_text(self, { { "stride", pair_text(self.kernel) }, { "padding", 0 }, ... })
+  return pair_text(self.kernel) .. options_text(self, { { "stride", pair_text(self.kernel) }, { "padding", 0 },
+    { "ceil_mode", false }, ... })
 end
 
 layers.MaxPool2d = Module.class("MaxPool2d", [[
-nn.MaxPool2d(kernel, {stride = kernel, padding = 0, dilation = 1}): the largest of each window of images (n, c, h, w), giving
-(n, c, h', w') with h' = (h + 2 padding - dilation (kernel - 1) - 1) // stride + 1. The padding never wins.]])
+nn.MaxPool2d(kernel, {stride = kernel, padding = 0, dilation = 1, ceil_mode = false}): the largest of each window of images
+(n, c, h, w), giving (n, c, h', w') with h' = (h + 2 padding - dilation (kernel - 1) - 1) // stride + 1. The padding never
+wins. With ceil_mode the quotient is rounded up, so that a last window may reach beyond the image.]])
 
 function layers.MaxPool2d:initialise(kernel, given)
-  local options = report.options("MaxPool2d", given, { stride = report.none, padding = 0, dilation = 1 })
+  local options = report.options("MaxPool2d", given, { stride = report.none, padding = 0, dilation = 1, ceil_mode = false })
   read_pooling(self, kernel, options)
   self.dilation = pair("MaxPool2d", "dilation", options.dilation, 1)
 end
@@ -160,16 +204,17 @@ function layers.MaxPool2d:details() return pooling_details(self, { "dilation", 1
 function layers.MaxPool2d:forward(x, pass)
   check_images(self, x, pass)
   check_window(self, x, self.kernel, self.padding, self.dilation)
-  return core.max_pool2d(x, self.kernel, self.stride, self.padding, self.dilation)
+  return core.max_pool2d(x, self.kernel, self.stride, self.padding, self.dilation, self.ceil_mode)
 end
 
 layers.AvgPool2d = Module.class("AvgPool2d", [[
-nn.AvgPool2d(kernel, {stride = kernel, padding = 0, count_include_pad = true}): the mean of each window of images
-(n, c, h, w), giving (n, c, h', w') with h' = (h + 2 padding - kernel) // stride + 1. The padding is zeros, which count unless
-count_include_pad is false.]])
+nn.AvgPool2d(kernel, {stride = kernel, padding = 0, count_include_pad = true, ceil_mode = false}): the mean of each window of
+images (n, c, h, w), giving (n, c, h', w') with h' = (h + 2 padding - kernel) // stride + 1. The padding is zeros, which count
+unless count_include_pad is false. With ceil_mode the quotient is rounded up; what a last window finds beyond does not count.]])
 
 function layers.AvgPool2d:initialise(kernel, given)
-  local options = report.options("AvgPool2d", given, { stride = report.none, padding = 0, count_include_pad = true })
+  local options = report.options("AvgPool2d", given, { stride = report.none, padding = 0, count_include_pad = true,
+    ceil_mode = false })
   read_pooling(self, kernel, options)
   self.count_include_pad = report.boolean("AvgPool2d", "count_include_pad", options.count_include_pad)
 end
@@ -179,7 +224,7 @@ function layers.AvgPool2d:details() return pooling_details(self, { "count_includ
 function layers.AvgPool2d:forward(x, pass)
   check_images(self, x, pass)
   check_window(self, x, self.kernel, self.padding)
-  return tensor.avg_pool2d(x, self.kernel, self.stride, self.padding, self.count_include_pad)
+  return tensor.avg_pool2d(x, self.kernel, self.stride, self.padding, self.count_include_pad, self.ceil_mode)
 end
 
 layers.AdaptiveAvgPool2d = Module.class("AdaptiveAvgPool2d", [[
@@ -188,7 +233,9 @@ element the mean of rows floor((i - 1) h / height) + 1 .. ceil(i h / height) and
 
 function layers.AdaptiveAvgPool2d:initialise(size)
   if type(size) == "table" then self.sizes = { size[1], size[2] } else self.sizes = { size, size } end
-  if size == nil then report.fail("AdaptiveAvgPool2d: a size, or {height, width}") end
+  if size == nil or #self.sizes < (type(size) == "table" and #size or 0) then
+    report.fail("AdaptiveAvgPool2d: a size, or {height, width}")
+  end
   for i = 1, 2 do
     if self.sizes[i] ~= nil then report.integer("AdaptiveAvgPool2d", "size", self.sizes[i], 1) end
   end

@@ -65,7 +65,8 @@ local function batch_statistics(self, x, pass)
   local axes, count = channel_axes(x)
   if count < 2 then
     self:fail("%s has %s value per channel, of which there is no variance%s", format.shape(x), count == 0 and "no" or "one",
-      self.track_running_stats and "; in evaluation mode (model:eval()) any batch will do" or "")
+      self.track_running_stats and "; in evaluation mode (model:eval()) any batch will do, and drop_last = true leaves a last "
+      .. "short batch out of training" or "")
   end
   local mean = x:mean(axes, true)
   local centred = x - mean
