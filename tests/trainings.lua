@@ -1,4 +1,5 @@
 -- Trainings of every kind for the spec of Ctrl-C in a terminal: `./plumb -i tests/trainings.lua` leaves these functions.
+-- luacheck: globals begin kinds_count look fingerprint finish run
 local plumb = require "plumb"
 local nn, optim, data = plumb.nn, plumb.optim, plumb.data
 
