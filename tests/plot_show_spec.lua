@@ -160,7 +160,7 @@ end)
 -- ---- terminals -------------------------------------------------------------------------------------------------------
 
 -- Runs plumb on a pseudo-terminal (script, of util-linux) whose user gives the answer when asked what the terminal can do.
-local function on_terminal(source, answer)
+local function on_terminal(source, answer, gnuplot)
   write(folder .. "/script.lua", source)
   write(folder .. "/terminal.sh", ([[
     cd '%s'
@@ -171,7 +171,7 @@ local function on_terminal(source, answer)
       cat > screen
     }
   ]]):format(folder, PLUMB:sub(1, 1) == "/" and PLUMB or os.getenv("PWD") .. "/" .. PLUMB, answer or "", answer or ""))
-  local result = run_in({ TERM = "xterm" }, { "bash", folder .. "/terminal.sh" })
+  local result = run_in({ TERM = "xterm", PLUMB_GNUPLOT = gnuplot }, { "bash", folder .. "/terminal.sh" })
   assert.equal(0, result.code, result.stderr)
   return read(folder .. "/screen")
 end
@@ -189,6 +189,18 @@ describe("a terminal", function()
     assert.is_truthy(screen:find("\27P[^\27]+\27\\"), "no sixel on the screen")
     assert.is_truthy(screen:find("|true|", 1, true))
     assert.is_nil(screen:find("62;4", 1, true), "the answer is on the screen")
+  end)
+
+  it("gets the pixels where the cursor is, though gnuplot 6 would go to the top of the screen", function()
+    local gnuplot = executable("gnuplot-6", [[
+      test -e asked || { touch asked; exec gnuplot "$@"; } # what terminals there are
+      printf '\033[H'
+      exec gnuplot "$@"
+    ]])
+    local screen = on_terminal(SHOW, "\\033[?62;4;22c", gnuplot)
+    assert.is_truthy(screen:find("\27P[^\27]+\27\\"), "no sixel on the screen")
+    assert.is_truthy(screen:find("|true|", 1, true))
+    assert.is_nil(screen:find("\27[H", 1, true))
   end)
 
   it("that does not know sixel gets characters", function()

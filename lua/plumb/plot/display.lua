@@ -127,7 +127,8 @@ function display.as_sixel(figure, options)
   local width, height = process.terminal_pixels()
   local shrink = math.min(1, width and 0.95 * width / canvas.width or 1, height and 0.8 * height / canvas.height or 1)
   canvas.width, canvas.height = math.max(200, canvas.width * shrink), math.max(150, canvas.height * shrink)
-  return gnuplot.draw(script.write(figure, canvas), "sixel", options)
+  local bytes, message = gnuplot.draw(script.write(figure, canvas), "sixel", options)
+  return bytes and bytes:match("\27P.*"), message -- gnuplot 6 goes to the top of the screen first
 end
 
 return display

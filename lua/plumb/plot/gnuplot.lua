@@ -25,7 +25,7 @@ local IS_WHOLE = {
   png = function(bytes) return bytes:find("^\x89PNG\r\n\x1A\n") and bytes:find("IEND....$") end,
   pdf = function(bytes) return bytes:find("^%%PDF%-") and bytes:find("%%%%EOF%s*$") end,
   text = function(bytes) return bytes:find("%S") end,
-  sixel = function(bytes) return bytes:find("^%s*\27P") and bytes:find("\27\\%s*$") end,
+  sixel = function(bytes) return bytes:find("\27P") and bytes:find("\27\\%s*$") end,
 }
 
 -- Remarks that tell a user nothing: it guesses the width of texts (even of those it draws as they are, as if they held its
