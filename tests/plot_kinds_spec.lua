@@ -324,6 +324,23 @@ describe("plot.contour", function()
     has(bytes, ">0.5<", ">descent<", ">start<", ">bowl<", ">loss<", "<image", "color='rgb(213,  94,   0)'")
   end)
 
+  it("shows series in text as letters at their places, on an even grid", function()
+    local x = { 1, 2, 4, 8, 16 } -- uneven
+    local field = {}
+    for r = 1, 3 do field[r] = { 1, 2, 4, 8, 16 } end
+    local drawn = plot.contour(field, { x = x, series = { path = { x = { 1, 8.5, 16, 99, 0 / 0 }, y = { 1, 2, 3, 1, 1 } },
+      other = { x = { 1 }, y = { 3 } } } }):text(80)
+    local lines = {}
+    for line in drawn:gmatch("|([^\n]*)|") do lines[#lines + 1] = line end
+    assert.equal(1, lines[#lines]:find("B", 1, true))
+    assert.near(39, lines[#lines // 2]:find("B", 1, true) or lines[#lines // 2 + 1]:find("B", 1, true), 1)
+    assert.same({ 77, 1 }, { lines[1]:find("B", 1, true), (lines[1]:find("A", 1, true)) })
+    assert.equal(3, count(table.concat(lines), "B"))
+    has(drawn, "A other   B path")
+    local middle = lines[3] -- the value is x: its shades are even
+    assert.near(39, middle:find("[+*]"), 5)
+  end)
+
   it("puts x and y right side up, rising or falling", function()
     local map = plot.contour({ { 0, 0 }, { 0, 1 } }):text(60) -- z is 1 at x = 2, y = 2: top right
     local first, last = map:match("%-%+\n|(.-)|\n"), map:match(".*\n|(.-)|\n")

@@ -1,11 +1,13 @@
 --- Draws cells, images and fields with characters: small matrices as tables of numbers, larger ones as shades of
--- " .:-=+*#%@". Surfaces and contours are shades too, as seen from above.
+-- " .:-=+*#%@". Surfaces and contours are shades too, as seen from above, with letters for the points of series.
 
 local text = require "plumb.plot.text"
 local panel = require "plumb.plot.panel"
+local field = require "plumb.plot.field"
 
 local characters = {}
 
+local LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 local RAMP = " .:-=+*#%@"
 local NOTHING = "?"
 local MOST_ROWS = 30            -- of a shaded map
@@ -101,16 +103,43 @@ local function number_table(made, columns)
   return lines
 end
 
+-- Puts series over a map: the k-th one's points as the k-th letter. Returns what the letters mean, or nil.
+local function draw_series(lines, made, wide, high)
+  local x, y, names = made.field.x, made.field.y, {}
+  local function nth(value, list, count) return 1 + (value - list[1]) / (list[#list] - list[1]) * (count - 1) + 0.5 end
+  for k, layer in ipairs(made.layers or {}) do
+    local letter = LETTERS:sub((k - 1) % #LETTERS + 1, (k - 1) % #LETTERS + 1)
+    for i, value in ipairs(layer.series.y) do
+      local column, row = nth(layer.series.x[i], x, wide) // 1, (high + 1 - nth(value, y, high) + 0.5) // 1
+      if column >= 1 and column <= wide and row >= 1 and row <= high then
+        row, column = math.tointeger(row), math.tointeger(column)
+        lines[row] = lines[row]:sub(1, column - 1) .. letter .. lines[row]:sub(column + 1)
+      end
+    end
+    names[k] = letter .. " " .. (layer.series.name or "series " .. k)
+  end
+  return #names > 0 and table.concat(names, "   ") or nil
+end
+
+local function field_map(made, wide)
+  local rising, cells, high = field.even_cells(made.field, wide, MOST_FIELD_ROWS), {}, MOST_FIELD_ROWS
+  for i = 1, high do cells[i] = rising[high + 1 - i] end -- the largest y is on top
+  local lines = shaded(cells, { top = 1, left = 1, rows = high, columns = wide }, high, wide, position_on(made), NOTHING)
+  return lines, draw_series(lines, made, wide, high)
+end
+
 local function shaded_map(made, columns)
   local wide = math.min(columns - 2, made.field and columns or 2 * made.columns)
   local high = math.max(1, math.min(MOST_ROWS, made.rows, math.ceil(made.rows * wide / made.columns)))
-  if made.field then high = MOST_FIELD_ROWS end
   local place = { top = 1, left = 1, rows = made.rows, columns = made.columns }
-  local lines = shaded(made.cells, place, high, wide, position_on(made), NOTHING)
+  local lines, names
+  if made.field then lines, names = field_map(made, wide)
+  else lines = shaded(made.cells, place, high, wide, position_on(made), NOTHING) end
   local edge = "+" .. ("-"):rep(wide) .. "+"
   for i, line in ipairs(lines) do lines[i] = "|" .. line .. "|" end
   table.insert(lines, 1, edge)
   lines[#lines + 1] = edge
+  lines[#lines + 1] = names
   lines[#lines + 1] = scale_line(made)
   return lines
 end

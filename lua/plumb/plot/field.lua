@@ -136,8 +136,9 @@ local function place_in(list, value, below)
   return below, (value - list[below]) / (list[below + 1] - list[below])
 end
 
--- The field on an even grid, by bilinear interpolation: a smooth ground for the lines, also where x or y are uneven.
-local function even_cells(one, columns, rows)
+--- field.even_cells(one, columns, rows): the field {x =, y =, z =} on an even grid, by bilinear interpolation: a ground for
+--- lines, also where x or y are uneven. Row 1 is at the smallest y.
+function field.even_cells(one, columns, rows)
   local x, y, z, cells = one.x, one.y, one.z, {}
   local r, across, down = 1, (x[#x] - x[1]) / columns, (y[#y] - y[1]) / rows
   for i = 1, rows do
@@ -181,7 +182,7 @@ function field.contour(value, options, who)
     return made
   end
   made.levels = choose_levels(options, made.shade, one.z, who)
-  made.fill = even_cells(one, math.max(FILL_CELLS, #one.x), math.max(FILL_CELLS, #one.y))
+  made.fill = field.even_cells(one, math.max(FILL_CELLS, #one.x), math.max(FILL_CELLS, #one.y))
   return made
 end
 
