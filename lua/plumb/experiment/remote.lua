@@ -49,7 +49,7 @@ function Remote:seeds(count)
   return seeds
 end
 
-for _, name in ipairs { "figure", "summary", "finish" } do
+for _, name in ipairs { "figure", "summary", "verdict", "finish" } do
   Remote[name] = function()
     report.fail("run:%s cannot be called within a trial: return what it needs, and call it with the results of run:map", name)
   end
