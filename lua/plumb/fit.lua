@@ -185,17 +185,18 @@ local function compile_step(model, options, with_accuracy, state_count, source, 
   end)
 end
 
---- fit.evaluation(model, loss, with_accuracy) -> function(set) -> the mean loss, and the accuracy or nil: fit's measure of a
---- model on a data set or loader, in batches and in evaluation mode, whatever mode the model is in.
+--- fit.evaluation(model, loss, with_accuracy) -> function(set, theta = model.theta) -> the mean loss, and the accuracy or nil:
+--- fit's measure of a model on a data set or loader, in batches and in evaluation mode, whatever mode the model is in.
 local function make_evaluation(model, loss_of, with_accuracy)
   local evaluate = transform.compile(function(theta, x, y, buffers)
     local output = model:at(theta, { training = false, buffers = buffers })(set.numbers(x, theta:dtype()))
     local loss = loss_of(output, y)
     return loss, with_accuracy and nn.accuracy(output, y) or loss
   end)
-  return function(given)
+  return function(given, theta)
     local loss, accuracy = 0, 0
-    local theta, buffers = model.theta, model.buffer_size > 0 and { model.buffers } or {}
+    theta = theta or model.theta
+    local buffers = model.buffer_size > 0 and { model.buffers } or {}
     for share, x, y in batches.in_order(given, EVALUATION_BATCH) do
       local batch_loss, batch_accuracy = evaluate(theta, x, y, table.unpack(buffers))
       loss, accuracy = loss + share * batch_loss:item(), accuracy + share * batch_accuracy:item()
