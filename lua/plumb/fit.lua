@@ -266,9 +266,10 @@ end
 --- model is in training mode, afterwards in the mode it had; `validate` is measured in evaluation mode. Dropout draws by seed
 --- and step; with a loader, by its seed unless one is given. Ctrl-C stops between two steps: the run is returned and
 --- run:resume() goes on.
---- record = {"gradient_norm", "loss", name = function(step) ... end}: numbers of every step, in run.recorded.gradient_norm, ...:
---- the norm of the batch's gradient (before it is clipped), its loss, and what functions make of step = {loss, gradient, theta,
---- new_theta}, a tensor of one element. They are part of the compiled step. measure.recorder(model): the norms of all layers.
+--- record = {"gradient_norm", "loss", "gradient_loss_ratio", name = function(step) ... end}: numbers of every step, in
+--- run.recorded.gradient_norm, ...: the norm of the batch's gradient (before it is clipped), its loss, the ratio of the two, and
+--- what functions make of step = {loss, gradient, theta, new_theta}, a tensor of one element. They are part of the compiled
+--- step. measure.recorder(model): the norms of all layers.
 local function fit(model, train, given)
   local options = check_options(model, train, given)
   local with_accuracy = classifies(options, train)
