@@ -331,7 +331,7 @@ static int compiled_describe(lua_State *L) {
     return 1;
 }
 
-/* plan_times(f, ...) -> text: each plan that ran in f(...), with the mean time of its kernel calls. */
+/* plan_times(f, ...) -> text: each plan that ran in f(...), with the shortest time of each kernel call. */
 static int plan_times(lua_State *L) {
     plan_timing_begin();
     int status = lua_pcall(L, lua_gettop(L) - 1, 0, 0);

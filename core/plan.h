@@ -22,7 +22,7 @@ void plan_run(plan *p, const array *leaves, array *outputs);
 char *plan_describe(const plan *p);
 
 /* From plan_timing_begin to plan_timing_end the time of each kernel call is taken, of all plans that run. The end gives each of
- * these plans as plan_describe shows it, with the mean time of its calls and of whole runs: a text that stays until the next
+ * these plans as plan_describe shows it, with the shortest time of each call and of whole runs: a text that stays until the next
  * beginning, or NULL when there is no memory for it. */
 void plan_timing_begin(void);
 const char *plan_timing_end(void);

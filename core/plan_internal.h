@@ -28,7 +28,7 @@ typedef struct {
     fused *program;
     void (*run)(const node *y, const operand *inputs, const operand *out);
     int operand_begin, operand_count; /* a kernel's last operand is its result */
-    int64_t nanoseconds;              /* of all timed runs */
+    int64_t nanoseconds;              /* of the fastest timed run */
 } instruction;
 
 typedef struct {

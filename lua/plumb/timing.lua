@@ -55,8 +55,8 @@ function timing.time(f, ...)
 end
 
 --- profile(f, ...): calls f(...) and prints where the time of its computations goes: each plan (the kernel calls of a compiled
---- function, of a step of fit, or of tensors that were looked at) with the mean time of a run and of its calls, and what each
---- call gives.
+--- function, of a step of fit, or of tensors that were looked at) with the shortest time of a run and of each of its calls
+--- (other programs can only lengthen it), and what the call gives.
 function timing.profile(f, ...)
   check_function("profile", f)
   print((core.plan_times(function(...) computed(f(...)) end, ...):gsub("\n$", "")))
