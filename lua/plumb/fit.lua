@@ -230,8 +230,6 @@ function Run:state() return run_state.take(self, loop_of(self, "run:state")) end
 function Run:resume()
   local loop = loop_of(self, "run:resume")
   if loop.running then report.fail("run:resume: the training is going on") end
-  self.stopped = nil
-  tensor.set_rng_state(loop.random)
   return training.go(self, loop)
 end
 
