@@ -16,11 +16,12 @@ local parts = {
   ratio = { "minimal_ratio", "sampled_minimal_ratio" },
   critical = { "find_critical_point" },
   pca = { "pca" },
+  trajectory = { "travel" },
   interpolate = { "interpolate" },
   sharpness = { "sharpness", "sampled_sharpness" },
   sensitivity = { "sensitivity" },
   surface = { "filter_normalised_direction", "surface" },
-  statistics = { "correlation", "median" },
+  statistics = { "correlation", "median", "columns" },
 }
 
 local measure = {}
