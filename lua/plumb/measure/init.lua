@@ -20,7 +20,7 @@ local parts = {
   interpolate = { "interpolate" },
   sharpness = { "sharpness", "sampled_sharpness" },
   sensitivity = { "sensitivity" },
-  statistics = { "correlation", "median", "columns" },
+  statistics = { "correlation", "median", "median_of_tenth", "columns" },
 }
 
 local measure = {}
