@@ -1,7 +1,7 @@
 --- Can a network fit labels that mean nothing? (Zhang et al. 2017)
 --
--- 784-512-10 with ReLU is trained on images of which a share of the labels was replaced by random ones, for several shares side by
--- side, and tested on the true labels of the test set. Random labels can only be memorised.
+-- 784-512-10 with ReLU is trained on images of which a share has random labels, for several shares side by side, and tested on
+-- the true labels of the test set. Random labels can only be memorised.
 -- summary.json: share_20_train_accuracy and share_20_test_accuracy for 20 % random labels, and so on; train_loss and test_loss
 -- (mean cross-entropy in nats) with the largest share; all are measured after the last epoch. Verdicts: fitted, with the largest
 -- share train_accuracy is at least the setting `fitted_at`, otherwise 'not converged'; overfits, there the training loss ends
@@ -15,11 +15,8 @@ local run = plumb.experiment.start {
   name = "random_labels",
   description = "A 784-512-10 network learns images with random labels, for several shares of them.",
   settings = {
-    { name = "shares", default = { 0, 0.2, 0.4, 0.6, 0.8, 1 }, minimum = 0, maximum = 1,
-      help = "shares of the training labels that are random, ascending", check = function(list)
-        for i = 2, #list do if list[i] <= list[i - 1] then return false, "must ascend" end end
-        return true
-      end },
+    { name = "shares", default = { 0, 0.2, 0.4, 0.6, 0.8, 1 }, minimum = 0, maximum = 1, ascending = true,
+      help = "shares of the training labels that are random" },
     { name = "epochs", default = 150, quick = 100, minimum = 1, help = "passes over the training images" },
     { name = "samples", default = 20000, quick = 1000, minimum = 1, help = "training images used, the first so many" },
     { name = "batch", default = 128, minimum = 1, help = "images in a batch" },
@@ -79,18 +76,17 @@ if #results > 1 then
       columns.test_accuracy[1], last.test_accuracy, worst))
 end
 
-local function panel(list, title, ylabel)
-  return plot.lines(list, { title = title, xlabel = "epoch", ylabel = ylabel, logy = true, legend = "right" })
+local function panel(name, title, legend)
+  return plot.lines(curves[name], { title = title, legend = legend, xlabel = "epoch", ylabel = "cross-entropy", logy = true })
 end
-run:figure("loss", plot.figure { title = ("Memorising the labels of %d images"):format(#train.y), panels = {
-  panel(curves.train_losses, "Training loss", "cross-entropy (nats)"), panel(curves.test_losses, "Test loss (true labels)") } },
-  "Loss against epochs for each share of random labels: on the training images, whatever their labels, and on the test images "
-  .. "with their true labels. Look at what the test loss does while the training loss falls.")
-local dots = "linespoints"
-run:figure("accuracy", plot.lines({ { name = "training, given labels", x = settings.shares, y = columns.train_accuracy, style = dots },
-  { name = "test, true labels", x = settings.shares, y = columns.test_accuracy, style = dots },
-  { name = "training labels that are true", x = settings.shares, y = true_labels, color = "#7F7F7F", dash = 2 } },
-  { title = ("Accuracy after %d epochs"):format(epochs), xlabel = "share of random labels", yrange = { 0, 1.02 }, legend = "below",
-    ylabel = "share of images classified as labelled" }), "Final accuracy against the share of random labels: what the training "
-  .. "curve has above the grey line is memorised, and what that costs is how far the test curve falls.")
+run:figure("loss", plot.figure { title = ("Memorising the labels of %d images (losses in nats)"):format(#train.y), panels = {
+  panel("train_losses", "Training loss", "none"), panel("test_losses", "Test loss, true labels", "right") } },
+  "Loss against epochs for each share of random labels, on the training images with the labels they were given and on the test "
+  .. "images with the true ones: look at what the test loss does while the training loss falls.")
+run:figure("accuracy", plot.lines({ { name = "training, given labels", y = columns.train_accuracy, style = "linespoints" },
+  { name = "test, true labels", y = columns.test_accuracy, style = "linespoints" },
+  { name = "training labels that are true", y = true_labels, color = "#7F7F7F", dash = 3 } },
+  { x = settings.shares, title = ("Accuracy after %d epochs"):format(epochs), xlabel = "share of random labels", legend = "below",
+    yrange = { 0, 1.02 }, ylabel = "share of images classified as labelled" }), "Accuracy against the share of random labels: "
+  .. "what the training curve has above the grey line is memorised; what that costs is how far the test curve falls.")
 run:finish()

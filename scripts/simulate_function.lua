@@ -73,14 +73,14 @@ for t, target in ipairs { "sinc", "sign" } do
   run:summary(target .. "_shallow_over_deep", ratio, "Shallow's final loss divided by Deep's on " .. formula)
   run:verdict(target .. "_depth", "on " .. formula .. " Deep ends at half of Shallow's loss or less",
     math.max(fall.Deep, fall.Shallow) > 0.1 and "not converged" or ratio >= 2,
-    ("Deep %.3g, Shallow %.3g, %.3g times as much; over the last two tenths of the epochs they fell by %.0f %% and %.0f %%"):format(
-      final.Deep, final.Shallow, ratio, 100 * fall.Deep, 100 * fall.Shallow))
+    ("Deep %.3g, Shallow %.3g, %.3g times as much; from the ninth to the last tenth they fell by %.0f %% and %.0f %%")
+      :format(final.Deep, final.Shallow, ratio, 100 * fall.Deep, 100 * fall.Shallow))
   local xlabel = curves[1].band and "epoch (lines: medians of nearby epochs, bands: their 10 to 90 % range)" or "epoch"
   run:figure("loss_" .. target, plot.lines(curves, { title = "Learning " .. formula, xlabel = xlabel,
     ylabel = "training loss (mean squared error)", logy = true }),
     "Training loss of the three networks on " .. formula .. ": the lowest curve at the right end belongs to the best fit.")
-  run:figure("prediction_" .. target, plot.lines(predictions, { xlabel = "x", ylabel = "y",
-    title = ("Predictions after %d epochs"):format(settings.epochs) }), "What the three networks predict for " .. formula
-    .. ", drawn over the target in grey: look at where a network leaves it, at jumps and at the left end.")
+  run:figure("prediction_" .. target, plot.lines(predictions, { xlabel = "x", ylabel = "y", legend = "right",
+    title = ("Predictions of %s after %d epochs"):format(formula, settings.epochs) }), "What the three networks predict, over "
+    .. "the target in grey: look at where they leave it, at jumps and at both ends.")
 end
 run:finish()
