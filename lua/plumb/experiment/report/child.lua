@@ -21,7 +21,7 @@ function child.run(parent, words)
     replies:flush()
   end)
   io.stdout:setvbuf("line")
-  arg = words -- luacheck: ignore 111
+  arg = words -- luacheck: ignore 121
   assert(loadfile(words[0]))(table.unpack(words))
 end
 

@@ -101,7 +101,7 @@ local function convert(text, prefix, label)
     end
     at = text:find("<", after, true) or #text + 1
     local between = text:sub(after, at - 1)
-    out[#out + 1] = between:find("%S") and checked_text(between) or between:find("\n") and "\n" or between
+    if #open > 0 then out[#out + 1] = between:find("%S") and checked_text(between) or between:find("\n") and "\n" or between end
   end
   if #open > 0 or #out == 0 then refuse("it ends too early") end
   return table.concat(out)

@@ -152,13 +152,13 @@ end
 
 local function write_contents(out, page)
   write(out, '<section id="contents"><h2><a href="#contents">At a glance</a></h2>')
-  write(out, '<p class="aside">What these runs say of each claim, from their numbers: %s, %s, or %s where a training had not come '
-    .. 'far enough to tell.</p>', mark("holds"), mark("does not hold"), mark("not converged"))
+  write(out, '<p class="aside">What these runs say of each claim, from their numbers: %s, %s, or %s where a training had not '
+    .. 'come far enough to tell.</p>', mark("holds"), mark("does not hold"), mark("not converged"))
   write(out, '<ol class="contents">')
   for _, section in ipairs(page.sections) do
     local run = section.run
-    write(out, '<li><div class="entry"><a href="#%s">%s%s</a><span class="took">%s</span></div>', section.id, number_of(section),
-      escape(section.title), run and (run.seconds and words.duration(run.seconds) or "")
+    write(out, '<li><div class="entry"><a href="#%s">%s%s</a><span class="took">%s</span></div>', section.id,
+      number_of(section), escape(section.title), run and (run.seconds and words.duration(run.seconds) or "")
       or '<span class="mark failed"><span aria-hidden="true">!</span> failed</span>')
     if run and #run.verdicts > 0 then
       write(out, "<ul>")

@@ -27,7 +27,8 @@ nav { display: none; }
 header { padding: 3.5rem 0 1.5rem; border-bottom: 3px solid var(--ink); }
 .kicker { font: 600 .8rem/1.4 var(--plain); letter-spacing: .08em; text-transform: uppercase; color: var(--faint);
   margin: 0 0 .6rem; }
-h1 { font-size: clamp(1.9rem, 1.3rem + 2.6vw, 2.9rem); line-height: 1.12; font-weight: 700; letter-spacing: -.012em; margin: 0 0 .7rem;
+h1 { font-size: clamp(1.9rem, 1.3rem + 2.6vw, 2.9rem); line-height: 1.12; font-weight: 700; letter-spacing: -.012em;
+  margin: 0 0 .7rem;
   max-width: 20em; text-wrap: balance; }
 .subtitle { font-size: 1.2rem; line-height: 1.45; color: var(--faint); margin-bottom: 1.1rem; }
 .aside { font: .875rem/1.55 var(--plain); color: var(--faint); }
@@ -41,7 +42,8 @@ section { padding-top: 2.8rem; }
 section.experiment { margin-top: 3rem; border-top: 1px solid var(--line); }
 .question { font-size: 1.2rem; line-height: 1.45; font-style: italic; }
 
-.mark { display: inline-block; font: 600 .78rem/1.35 var(--plain); white-space: nowrap; padding: .1em .55em .12em; border-radius: .3em;
+.mark { display: inline-block; font: 600 .78rem/1.35 var(--plain); white-space: nowrap; padding: .1em .55em .12em;
+  border-radius: .3em;
   border: 1.5px solid currentColor; }
 .mark > span { display: inline-block; min-width: .8em; text-align: center; }
 .mark.holds { color: var(--paper); background: var(--good); border-color: var(--good); }
@@ -55,7 +57,8 @@ ol.contents > li:last-child { border-bottom: 1px solid var(--line); }
 .entry { display: flex; align-items: baseline; gap: 1rem; font-size: 1.125rem; }
 .entry a { font-weight: 600; color: var(--ink); }
 .entry b { display: inline-block; min-width: 2.1rem; color: var(--faint); font-weight: 400; }
-.took { margin-left: auto; font: .875rem/1.4 var(--plain); color: var(--faint); white-space: nowrap; font-variant-numeric: tabular-nums; }
+.took { margin-left: auto; font: .875rem/1.4 var(--plain); color: var(--faint); white-space: nowrap;
+  font-variant-numeric: tabular-nums; }
 ol.contents ul { list-style: none; margin: .45rem 0 0 2.4rem; padding: 0; }
 ol.contents ul li { display: grid; grid-template-columns: 8.7rem 1fr; gap: .8rem; align-items: baseline; margin: .3rem 0;
   font-size: .97rem; line-height: 1.45; }
@@ -69,7 +72,8 @@ ol.contents ul a { color: var(--ink); }
 .verdicts li:target, ol.contents li:target { background: var(--shade); }
 .verdicts .mark { justify-self: start; white-space: normal; }
 .verdicts p { margin: 0; grid-column: 2; }
-.verdicts .evidence { font: .875rem/1.5 var(--plain); color: var(--faint); margin-top: .15rem; font-variant-numeric: tabular-nums; }
+.verdicts .evidence { font: .875rem/1.5 var(--plain); color: var(--faint); margin-top: .15rem;
+  font-variant-numeric: tabular-nums; }
 
 figure { margin: 0 0 2rem; break-inside: avoid; }
 .plot { background: #fff; border: 1px solid var(--line); border-radius: .3rem; overflow-x: auto; padding: .35rem; }
@@ -101,7 +105,8 @@ dd { overflow-wrap: anywhere; }
 .whole { white-space: nowrap; }
 .failure { border-left: 4px solid var(--bad); padding: .2rem 0 .2rem 1rem; margin: 1rem 0; }
 pre { font: .86rem/1.5 var(--fixed); white-space: pre-wrap; overflow-wrap: anywhere; margin: 0 0 .8rem; }
-footer { margin-top: 4rem; padding-top: 1rem; border-top: 3px solid var(--ink); font: .875rem/1.5 var(--plain); color: var(--faint); }
+footer { margin-top: 4rem; padding-top: 1rem; border-top: 3px solid var(--ink); font: .875rem/1.5 var(--plain);
+  color: var(--faint); }
 
 @media (min-width: 76rem) {
   body { display: grid; grid-template-columns: 15rem minmax(0, 1fr); }
@@ -129,7 +134,8 @@ footer { margin-top: 4rem; padding-top: 1rem; border-top: 3px solid var(--ink); 
 }
 @page { size: A4; margin: 17mm 18mm; }
 @media print {
-  :root { color-scheme: light; --ink: #000; --faint: #444; --paper: #fff; --line: #bbb; --shade: #eee; --link: #000; --good: #14663a;
+  :root { color-scheme: light; --ink: #000; --faint: #444; --paper: #fff; --line: #bbb; --shade: #eee; --link: #000;
+    --good: #14663a;
     --bad: #9c1c1c; --open: #6b4a00; }
   body { display: block; font-size: 10.5pt; line-height: 1.45; }
   main { max-width: none; padding: 0; }
