@@ -81,6 +81,37 @@ describe("measure.pca", function()
   end)
 end)
 
+describe("measure.pca for a plot", function()
+  it("gives a path's coordinates in two components, and their labels", function()
+    local thetas = {}
+    for i = 1, 6 do thetas[i] = plumb.randn({ 9 }, { dtype = "float64", seed = i }) end
+    local pca = measure.pca(thetas, 3, { layer = { 2, 7 } })
+    local x, y = pca:curve({ thetas[4], thetas[2] })
+    same_numbers(x, { pca.projections[{ 4, 1 }]:item(), pca.projections[{ 2, 1 }]:item() }, 1e-13, "component 1")
+    same_numbers(y, { pca.projections[{ 4, 2 }]:item(), pca.projections[{ 2, 2 }]:item() }, 1e-13, "component 2")
+    local again, third = pca:curve(thetas, { axes = { 2, 3 } })
+    same_numbers(again, flat(pca.projections:slice(2, 2, 2)), 1e-13, "component 2")
+    same_numbers(third, flat(pca.projections:slice(2, 3, 3)), 1e-13, "component 3")
+    assert.equal(("component 2 (%.0f %% of the variance)"):format(100 * pca.explained_variance_ratio[2]), pca:label(2))
+    support.fails_here(function() pca:curve(thetas, { axes = { 1, 4 } }) end, "axes[2]", "1 to 3")
+    support.fails_here(function() pca:curve(thetas, { axes = 1 }) end, "axes")
+    support.fails_here(function() pca:label(4) end, "axis", "1 to 3")
+  end)
+end)
+
+describe("measure.travel", function()
+  it("is the longest way from start to end, and the shortest between two ends", function()
+    local function at(...) return plumb.tensor { ... } end
+    local paths = { { at(0, 0), at(9, 9), at(3, 4) }, { at(1, 1), at(1, 3) }, { at(0, 1), at(1, 4) } }
+    assert.same({ 5, 1 }, { measure.travel(paths) })
+    assert.same({ 5 }, { measure.travel { paths[1] } })
+    support.fails_here(function() measure.travel {} end, "list of lists")
+    support.fails_here(function() measure.travel { { at(1) }, {} } end, "path 2")
+    support.fails_here(function() measure.travel { { at(1) }, { at(1), at(1, 2) } } end, "path 2", "(2)")
+    support.fails_here(function() measure.travel { { 3 } } end, "path 1", "number")
+  end)
+end)
+
 describe("measure.interpolate", function()
   it("meets the models' own metrics at its ends, bit for bit", function()
     local model, loss, set = network({ 1, 6, 1 }, 23)
@@ -192,6 +223,10 @@ describe("measure.find_critical_point", function()
       same_numbers(flat(result.theta), flat(linalg.solve(A, b)), 1e-7, "A^-1 b")
       assert.is_true(near(result.loss, L(result.theta):item(), 1e-12))
       assert.equal(3, #result.stages)
+      for _, stage in ipairs(result.stages) do -- each stage's point is there to be measured
+        local norm, loss = measure.gradient_norm(L, stage.theta)
+        assert.is_true(near(norm, stage.gradient_norm, 1e-12) and near(loss, stage.loss, 1e-12))
+      end
     end
   end)
 
@@ -264,6 +299,17 @@ describe("measure.correlation and measure.median", function()
     support.fails_here(function() return (measure.correlation({ 1, 2 }, { 1, 1 / 0 })) end, "y[2]", "not finite")
     support.fails_here(function() return (measure.correlation(3, { 1 })) end, "x must be a list")
     support.fails_here(function() return (measure.median {}) end, "no values")
+  end)
+end)
+
+describe("measure.columns", function()
+  it("turns rows into lists by name", function()
+    assert.same({ loss = { 1, 2 }, name = { "a", "b" } }, measure.columns { { loss = 1, name = "a" }, { loss = 2, name = "b" } })
+    assert.same({}, measure.columns {})
+    support.fails_here(function() measure.columns { { a = 1 }, { b = 1 } } end, "'b' of row 2")
+    support.fails_here(function() measure.columns { { a = 1, b = 1 }, { b = 1 } } end, "'a'", "row 2")
+    support.fails_here(function() measure.columns { 3 } end, "row 1", "number")
+    support.fails_here(function() measure.columns() end, "nil")
   end)
 end)
 

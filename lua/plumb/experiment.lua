@@ -213,6 +213,8 @@ end
 --- its hooks record are kept with it; what else they gather must stand in history.kept, a table of tensors and plain values.
 function Run:fit(model, train, given) return self.recovery:fit(self, model, train, given) end
 
+Run.seeds = remote.seeds
+
 --- run:map(trials, f, {errors =, label =}) -> results: experiment.map with --threads worker processes. f may use the run:
 --- run.settings, run.seed, run:say, run:fit, and run:record, whose rows get a column `trial` and are written in the order of the
 --- trials. With --resume a trial that had ended is not run again, if its result holds tensors and plain values only.
