@@ -26,12 +26,13 @@ Progress.__index = Progress
 Progress.__name = "plumb.progress"
 
 --- progress.new{label = "", total =, done = 0, stream = io.stderr}: total is the number of steps, nil when nobody knows;
---- `done` is where a resumed loop starts. For tests: terminal = boolean, width = columns, clock = function.
+--- `done` is where a resumed loop starts; pace = false leaves out how fast it goes, where steps differ much. For tests:
+--- terminal = boolean, width = columns, clock = function.
 function progress.new(settings)
   local self = setmetatable({
     label = settings.label or "", total = settings.total, stream = settings.stream or io.stderr,
     clock = settings.clock or process.time, width = settings.width,
-    done = settings.done or 0, stride = 1, countdown = 1,
+    done = settings.done or 0, paced = settings.pace ~= false, stride = 1, countdown = 1,
   }, Progress)
   self.terminal = settings.terminal
   if self.terminal == nil then
@@ -116,7 +117,7 @@ function Progress:compose(now, last)
   end
   if last then
     parts[#parts + 1] = "in " .. duration(elapsed)
-  else
+  elseif self.paced then
     parts[#parts + 1] = pace(rate)
     if self.total and rate > 0 and self.done <= self.total then
       parts[#parts + 1] = duration((self.total - self.done) / rate) .. " left"

@@ -94,7 +94,8 @@ end
 local function running_note(job)
   local notes = {}
   for i, one in ipairs(job.running) do
-    notes[i] = one.section.name .. (one.note and ": " .. one.note:gsub("%s%s+", " ") or "")
+    local so_far = (one.note or ""):match("^.-%d%%") -- "sinc, Deep   12%" of what is in the script's own line
+    notes[i] = one.section.name .. (so_far and ": " .. so_far:gsub("%s%s+", " ") or "")
   end
   return table.concat(notes, "; ")
 end
@@ -108,7 +109,8 @@ end
 
 --- conduct.run{sections =, cores =, program = the word that started plumb, resuming =, ended = function(section, message)}: runs
 --- the script of each section, {script =, folder =, arguments =, cost =}, and calls `ended` when it has ended, with a message
---- where it has failed. What it prints goes to output.log in its folder. The others are stopped when this raises.
+--- where it has failed. What it prints goes to output.log in its folder. Within process.attempt, Ctrl-C is an error; whenever
+--- this raises, those that run are stopped.
 function conduct.run(job)
   job.waiting = table.move(job.sections, 1, #job.sections, 1, {})
   table.sort(job.waiting, function(a, b)
@@ -117,10 +119,11 @@ function conduct.run(job)
   end)
   job.running, job.done = {}, 0
   local _ <close> = setmetatable(job, { __close = stop })
-  local bar <close> = progress.new { label = "report", total = #job.sections }
+  local bar <close> = progress.new { label = "report", total = #job.sections, pace = false }
   while true do
     staff(job)
     if #job.running == 0 then break end
+    if process.interrupted() then error("interrupted!", 0) end
     local processes = {}
     for i, one in ipairs(job.running) do processes[i] = one.process end
     process.wait_for_workers(processes)

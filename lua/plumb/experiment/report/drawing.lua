@@ -38,6 +38,7 @@ local function checked_value(name, value, prefix)
   return (value:gsub("(url%(%s*['\"]?#)", function(opening) return opening .. prefix end))
 end
 
+local TALL = 0.7 -- height over width
 local ROOT_DROPS = { width = true, height = true, version = true }
 
 -- ' name="value"' for each attribute; of the root also the table of all.
@@ -65,7 +66,9 @@ local function root_tag(raw, prefix, label)
     if not width or not height then refuse("its size is not given") end
     written = written .. (' viewBox="0 0 %s %s"'):format(width, height)
   end
-  return ('<svg role="img" aria-label="%s"%s>'):format(words.escape(label), written)
+  local width, height = (' ' .. written):match('viewBox="%S+ %S+ ([%d.]+) ([%d.]+)"')
+  if not width then refuse("its viewBox is not readable") end
+  return ('<svg role="img" aria-label="%s"%s>'):format(words.escape(label), written), height / width > TALL
 end
 
 -- The position behind what is neither element nor text: declarations and comments.
@@ -79,7 +82,7 @@ local function skip(text, at)
 end
 
 local function convert(text, prefix, label)
-  local out, open, at = {}, {}, text:find("<", 1, true) or #text + 1
+  local out, open, at, tall = {}, {}, text:find("<", 1, true) or #text + 1, nil
   while at <= #text do
     local after = skip(text, at)
     if not after then
@@ -94,25 +97,28 @@ local function convert(text, prefix, label)
       else
         local is_root = #out == 0
         if is_root ~= (name == "svg") then refuse("it is no single <svg>") end
-        out[#out + 1] = is_root and root_tag(raw, prefix, label) or ("<%s%s>"):format(name, attributes_of(raw, prefix))
+        if is_root then out[1], tall = root_tag(raw, prefix, label) end
+        if not is_root then out[#out + 1] = ("<%s%s>"):format(name, (attributes_of(raw, prefix))) end
         if single == "/" then out[#out] = out[#out]:sub(1, -2) .. "/>" else open[#open + 1] = name end
       end
       if #open == 0 then break end
     end
     at = text:find("<", after, true) or #text + 1
     local between = text:sub(after, at - 1)
-    if #open > 0 then out[#out + 1] = between:find("%S") and checked_text(between) or between:find("\n") and "\n" or between end
+    if #open > 0 then
+      out[#out + 1] = between:find("%S") and checked_text(between) or between:find("\n") and "\n" or between
+    end
   end
   if #open > 0 or #out == 0 then refuse("it ends too early") end
-  return table.concat(out)
+  return table.concat(out), tall
 end
 
---- drawing.inline(svg, prefix, label) -> the figure as HTML, or nil and a message. prefix: for its ids, unique on the page;
---- label: what it shows, for those who can't see it.
+--- drawing.inline(svg, prefix, label) -> the figure as HTML, nil, and whether it is tall; or nil and a message. prefix: for its
+--- ids, unique on the page; label: what it shows, for those who can't see it.
 function drawing.inline(svg, prefix, label)
   if not utf8.len(svg) then return nil, "it is not UTF-8" end
-  local ok, result = pcall(convert, svg, prefix, label)
-  if ok then return result end
+  local ok, result, tall = pcall(convert, svg, prefix, label)
+  if ok then return result, nil, tall end
   return nil, result
 end
 

@@ -58,11 +58,12 @@ end
 local function write_figure(out, section, figure, number)
   local label = figure.caption or "Figure: " .. words.name(figure.name)
   local bytes, message = run_folder.read_bytes(section.folder .. "/" .. figure.file)
-  local picture = bytes
-  if bytes then picture, message = drawing.inline(bytes, anchor(section, figure.name) .. "-", label) end
+  local picture, tall = bytes, nil
+  if bytes then picture, message, tall = drawing.inline(bytes, anchor(section, figure.name) .. "-", label) end
   write(out, '<figure id="%s">', anchor(section, "figure-" .. figure.name))
   if picture then
-    write(out, '<div class="plot" tabindex="0" role="group" aria-label="%s">%s</div>', escape("Figure " .. number), picture)
+    write(out, '<div class="plot%s" tabindex="0" role="group" aria-label="Figure %s">%s</div>', tall and " tall" or "", number,
+      picture)
   else
     write(out, '<p class="missing">The figure %s could not be shown: %s.</p>', escape(figure.name), escape(message))
   end
@@ -183,7 +184,7 @@ end
 local function write_navigation(out, page)
   write(out, '<nav aria-label="Sections"><a href="#top"><strong>Report</strong></a><a href="#contents">At a glance</a>')
   for _, section in ipairs(page.sections) do
-    write(out, '<a href="#%s">%s%s</a>', section.id, number_of(section), escape(section.title))
+    write(out, '<a href="#%s">%s<span>%s</span></a>', section.id, number_of(section), escape(section.title))
   end
   write(out, "</nav>")
 end
@@ -193,14 +194,14 @@ local function write_title(out, page)
     escape(page.title))
   if page.subtitle then write(out, '<p class="subtitle">%s</p>', escape(page.subtitle)) end
   if page.quick then
-    write(out, '<p class="aside">Quick runs, with less data and fewer epochs than the experiments are meant for: they show that '
-      .. "everything works, and their verdicts are those of small trainings.</p>")
+    write(out, '<p class="aside">Quick runs, with less data and fewer epochs than the experiments are meant for: they show '
+      .. "that everything works, and their verdicts are those of small trainings.</p>")
   end
   write(out, '<p class="aside">%s</p></header>', words.facts(page, escape))
 end
 
---- html.page{title =, subtitle =, quick =, command =, started =, seconds =, sections =} -> the page. A section is {id =, number =,
---- title =, question =, task = paragraphs, folder =, run = (see run_folder.read) or failure = message}.
+--- html.page{title =, subtitle =, quick =, command =, started =, seconds =, sections =} -> the page. A section is {id =,
+--- number =, title =, question =, task = paragraphs, folder =, run = (see run_folder.read) or failure = message}.
 function html.page(page)
   local out = {}
   write_head(out, page)

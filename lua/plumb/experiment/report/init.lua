@@ -192,6 +192,7 @@ local function execute(request, known, asked)
   local values, resuming, began = asked.values, asked.values.resume ~= "", process.time()
   local planned = plan(known, values, asked.taken, asked.path)
   local waiting = prepare(planned, resuming)
+  for _, name in ipairs { "/report.html", "/report.md" } do os.remove(asked.path .. name) end -- an older page would mislead
   say("report: %s in %s/ (%d experiment%s to run, %d finished)", resuming and "goes on" or "written", asked.path, #waiting,
     #waiting == 1 and "" or "s", #planned - #waiting)
   conduct.run { sections = waiting, cores = values.threads, program = arg and arg[-1] or "plumb", resuming = resuming,
@@ -221,11 +222,11 @@ function report.write(request)
     io.stderr:write(("%s: %s\nTry '%s --help'.\n"):format(NAME, message, start))
     return exit(2)
   end
-  local ok, result = pcall(execute, request, known, asked)
+  local ok, result = process.attempt(execute, request, known, asked)
   if ok then return exit(result == 0 and 0 or 1) end
   io.stderr:write(("%s: %s\n%s --resume %s goes on with what is missing.\n"):format(NAME, tostring(result), asked.start,
     text.shell { asked.path }))
-  return exit(process.interrupted and tostring(result):find("interrupted!", 1, true) and 130 or 1)
+  return exit(process.interrupted() and 130 or 1)
 end
 
 return report

@@ -56,10 +56,10 @@ ol.contents > li { border-top: 1px solid var(--line); padding: .65rem 0 .7rem; b
 ol.contents > li:last-child { border-bottom: 1px solid var(--line); }
 .entry { display: flex; align-items: baseline; gap: 1rem; font-size: 1.125rem; }
 .entry a { font-weight: 600; color: var(--ink); }
-.entry b { display: inline-block; min-width: 2.1rem; color: var(--faint); font-weight: 400; }
+.entry b { display: inline-block; min-width: 2.4rem; color: var(--faint); font-weight: 400; }
 .took { margin-left: auto; font: .875rem/1.4 var(--plain); color: var(--faint); white-space: nowrap;
   font-variant-numeric: tabular-nums; }
-ol.contents ul { list-style: none; margin: .45rem 0 0 2.4rem; padding: 0; }
+ol.contents ul { list-style: none; margin: .45rem 0 0 2.7rem; padding: 0; }
 ol.contents ul li { display: grid; grid-template-columns: 8.7rem 1fr; gap: .8rem; align-items: baseline; margin: .3rem 0;
   font-size: .97rem; line-height: 1.45; }
 ol.contents ul .mark { justify-self: start; white-space: normal; }
@@ -113,16 +113,16 @@ footer { margin-top: 4rem; padding-top: 1rem; border-top: 3px solid var(--ink); 
   main { margin: 0; padding-left: 3.5rem; width: 100%; max-width: 57.5rem; }
   nav { display: block; position: sticky; top: 0; height: 100vh; overflow-y: auto; padding: 3.6rem 0 2rem 1.5rem;
     border-right: 1px solid var(--line); font: .875rem/1.4 var(--plain); }
-  nav a { display: block; color: var(--faint); padding: .3rem 1rem .3rem 0; }
+  nav a { display: flex; color: var(--faint); padding: .3rem 1rem .3rem 0; }
   nav a:hover { color: var(--ink); }
   nav strong { color: var(--ink); }
-  nav b { display: inline-block; min-width: 1.9rem; font-weight: 400; }
+  nav b { flex: none; min-width: 2.2rem; font-weight: 400; }
 }
 @media (max-width: 40rem) {
   body { font-size: 1rem; }
   header { padding-top: 2rem; }
   .plot { margin: 0 -1.25rem; border-width: 1px 0; border-radius: 0; padding: .35rem 1.25rem; }
-  .plot svg { min-width: 38rem; }
+  .plot svg { min-width: 34rem; }
   .verdicts li, ol.contents ul li { grid-template-columns: 1fr; gap: .2rem; }
   .verdicts p { grid-column: 1; }
   ol.contents ul { margin-left: 0; }
@@ -150,7 +150,8 @@ footer { margin-top: 4rem; padding-top: 1rem; border-top: 3px solid var(--ink); 
   h3 { margin-top: 1.2rem; }
   figure { margin-bottom: 1.1rem; }
   .plot { overflow: visible; border: 0; padding: 0; margin: 0; }
-  .plot svg { width: auto; max-width: 100%; min-width: 0; max-height: 105mm; margin: 0 auto; }
+  .plot svg { width: auto; max-width: 100%; min-width: 0; max-height: 82mm; margin: 0 auto; }
+  .plot.tall svg { max-height: 130mm; }
   .mark { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
   .facts, dl, .settings { break-inside: avoid; }
   .facts { grid-template-columns: 1fr 1fr; }
