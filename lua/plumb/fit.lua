@@ -10,7 +10,6 @@ local optim = require "plumb.optim"
 local progress = require "plumb.progress"
 local recorder = require "plumb.measure.recorder"
 local run_state = require "plumb.fit.state"
-local tensor = require "plumb.tensor"
 local training = require "plumb.fit.training"
 local transform = require "plumb.transform"
 

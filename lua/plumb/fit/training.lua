@@ -209,8 +209,8 @@ local function train_and_leave(run, loop)
   if not well and not run.stopped then error(message, 0) end
 end
 
---- training.go(run, loop) -> run: trains from the present position to the end, or until a hook or Ctrl-C stops it. Ctrl-C, however
---- often it is pressed, never keeps the run from whoever called this: all that takes time is within an attempt.
+--- training.go(run, loop) -> run: trains from the present position to the end, or until a hook or Ctrl-C stops it. Ctrl-C,
+--- however often it is pressed, never keeps the run from whoever called this: all that takes time is within an attempt.
 function training.go(run, loop)
   local ok, message = process.attempt(train_and_leave, run, loop)
   if not ok and not process.interrupted() then error(message, 0) end

@@ -65,7 +65,9 @@ local function module_page(name, seen)
   end
   add_fields(page.entries, value, seen)
   add_file(page.entries, path, seen)
-  for _, file in ipairs(OBJECTS[page.name] or {}) do add_file(page.entries, package.searchpath(file, package.path), seen, true) end
+  for _, file in ipairs(OBJECTS[page.name] or {}) do
+    add_file(page.entries, package.searchpath(file, package.path), seen, true)
+  end
   table.sort(page.entries, by_name)
   return page
 end

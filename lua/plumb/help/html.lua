@@ -55,8 +55,8 @@ end
 
 local function write_paragraphs(out, text)
   for _, paragraph in ipairs(docstrings.paragraphs(text)) do
-    local text = escape(paragraph.text)
-    out[#out + 1] = paragraph.code and "<pre>" .. text .. "</pre>" or "<p>" .. text:gsub("`([^`]+)`", "<code>%1</code>") .. "</p>"
+    local words = escape(paragraph.text)
+    out[#out + 1] = paragraph.code and "<pre>" .. words .. "</pre>" or "<p>" .. words:gsub("`([^`]+)`", "<code>%1</code>") .. "</p>"
   end
 end
 
