@@ -131,6 +131,36 @@ describe("measure.interpolate", function()
     assert.is_true(near(losses[1], values[2], 1e-6) and near(losses[2], values[4], 1e-6))
   end)
 
+  it("does so with batch normalisation, dropout and a model in training mode, for losses, accuracies and fit's own figures", function()
+    plumb.manual_seed(3)
+    local model = nn.Sequential { nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.4), nn.Linear(8, 3) }
+    local set = { x = plumb.randn({ 50, 4 }, { seed = 1 }), y = plumb.randint(1, 3, { 50 }, { seed = 2 }) }
+    plumb.fit(model, set, { loss = nn.cross_entropy, optimizer = plumb.optim.Adam {}, epochs = 2, progress = false })
+    local a = model.theta
+    local b, buffers = a + plumb.randn({ #a }, { seed = 9 }), model.buffers
+    plumb.manual_seed(77)
+    local random = plumb.rand(3)
+    plumb.manual_seed(77)
+    local found = measure.interpolate(model, a, b, { 0, 0.5, 1 }, function(f)
+      local output = f(set.x)
+      return { nn.cross_entropy(output, set.y):item(), nn.accuracy(output, set.y):item() }
+    end)
+    local losses = measure.interpolate(model, a, b, { 0, 0.5, 1 }, measure.loss(model, nn.cross_entropy, set))
+    same_bits(plumb.rand(3), random, "random state")
+    same_bits(model.theta, a, "theta")
+    same_bits(model.buffers, buffers, "running statistics")
+    assert.is_true(model.training)
+    for place, theta in pairs { a, [3] = b } do
+      model.theta = theta
+      model:eval()
+      local output = model(set.x)
+      assert.same({ nn.cross_entropy(output, set.y):item(), nn.accuracy(output, set.y):item() }, found[place])
+      assert.same({ plumb.fit.evaluation(model, nn.cross_entropy, true)(set) }, found[place])
+      assert.equal(found[place][1], losses[place])
+    end
+    assert.is_true(found[2][1] ~= found[1][1] and found[2][1] ~= found[3][1])
+  end)
+
   it("hands on tables, and what it evaluates at", function()
     local model = network { 1, 2, 1 }
     local a, b = model.theta, model.theta + 1
@@ -331,17 +361,21 @@ describe("measuring", function()
     return model, nn.mse_loss, set
   end
 
-  local function everything(model, loss, set)
-    local L = measure.loss(model, loss, set)
+  -- A number of each measure, the data in batches of `batch`.
+  local function everything(model, loss, set, batch)
+    local L = measure.loss(model, loss, set, { batch = batch })
+    local function of(name, options)
+      options = options or {}
+      options.batch = batch
+      return measure[name](model, loss, set, options)
+    end
     return {
-      (measure.gradient_norm(model, loss, set)), (measure.gradient_loss_ratio(model, loss, set)), L(model.theta):item(),
-      measure.hessian(model, loss, set):abs():sum():item(), (measure.trace(model, loss, set, { samples = 3 })),
-      measure.lanczos(model, loss, set, { k = 2 }).values:sum():item(), measure.density(L, nil, { probes = 1 }):moment(1),
-      measure.minimal_ratio(model, loss, set).ratio, (measure.sampled_minimal_ratio(model, loss, set, { samples = 20 })),
-      (measure.sharpness(model, loss, set, { steps = 3 })), (measure.sampled_sharpness(model, loss, set, { samples = 5 })),
-      (measure.sensitivity(model, loss, set)), measure.find_critical_point(L, nil, { minimise_steps = 5, gradient_steps = 5,
-        polish_steps = 2 }).loss,
-      table.unpack(measure.interpolate(model, model.theta, model.theta + 1, { 0, 1 }, function(f) return f(set.x):sum() end)),
+      (of("gradient_norm")), (of("gradient_loss_ratio")), L(model.theta):item(), of("hessian"):abs():sum():item(),
+      of("hvp")(model.theta):norm():item(), (of("trace", { samples = 3 })), of("lanczos", { k = 2 }).values:sum():item(),
+      measure.density(L, nil, { probes = 1 }):moment(1), of("minimal_ratio").ratio,
+      (of("sampled_minimal_ratio", { samples = 20 })), (of("sharpness", { steps = 3 })), (of("sampled_sharpness", { samples = 5 })),
+      (of("sensitivity")), measure.find_critical_point(L, nil, { minimise_steps = 5, gradient_steps = 5, polish_steps = 2 }).loss,
+      table.unpack(measure.interpolate(model, model.theta, model.theta + 1, { 0, 1 }, L)),
     }
   end
 
@@ -359,6 +393,16 @@ describe("measuring", function()
     model:eval()
     assert.same(first, everything(model, loss, set))
     assert.equal(loss(model(set.x), set.y):item(), first[3])
+  end)
+
+  it("gives the same to 1e-10, however the data are split into batches", function()
+    local model, loss, set = normalised()
+    local whole = everything(model, loss, set)
+    for _, batch in ipairs { 1, 6, 19 } do
+      for i, value in ipairs(everything(model, loss, set, batch)) do
+        assert.is_true(near(value, whole[i], 1e-10), ("measure %d in batches of %d: %.17g, %.17g"):format(i, batch, value, whole[i]))
+      end
+    end
   end)
 
   it("leaves no memory behind", function()
