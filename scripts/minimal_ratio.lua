@@ -50,6 +50,7 @@ local function trial(target, seed)
   return at
 end
 
+local formulas = { sinc = "sin(5πx) / (5πx)", sign = "sign(sin(5πx))" }
 local labels = { ratio = "positive eigenvalues / parameters", sampled = "share of perturbations that raise the loss" }
 local function rank_correlation(x, y) return measure.correlation(x, y, { rank = true }) end
 for _, target in ipairs { "sinc", "sign" } do
@@ -73,9 +74,9 @@ for _, target in ipairs { "sinc", "sign" } do
         ("rank correlation %.2f; %d of %d gradients reached 1e-8"):format(r or 0, at.arrived, #found))
       clouds[i] = { x = at.loss, y = at[name], name = point .. (r and " points, rank correlation %.2f" or " points"):format(r) }
     end
-    run:figure(target .. "_" .. name, plot.scatter(clouds, { title = ("%d networks on %s"):format(#found, target), logx = true,
-      xlabel = "loss (mean squared error)", ylabel = labels[name] }), "Each dot is a network, near a critical point and at one. "
-      .. "A cloud that falls to the right means: the better the fit, the fewer directions lead further down.")
+    run:figure(target .. "_" .. name, plot.scatter(clouds, { logx = true, xlabel = "loss (mean squared error)",
+      ylabel = labels[name], title = ("%d networks on %s"):format(#found, formulas[target]) }), "Each dot is a network, near a "
+      .. "critical point and at one. Falling to the right means: the better the fit, the fewer directions lead further down.")
   end
   local near = columns.near
   summary("pearson", measure.correlation(near.sampled, plumb.tensor(near.loss, { dtype = "float64" }):log()) or "none",
@@ -88,7 +89,7 @@ for _, target in ipairs { "sinc", "sign" } do
   summary("along_training", rank_correlation(history.kept, history.test_loss) or "none",
     "rank correlation of |gradient| / loss with the validation loss along a training")
   run:figure(target .. "_training", plot.lines({ { name = "validation loss", y = history.test_loss },
-    { name = "|gradient| / loss", y = history.kept, axis = 2 } }, { title = "Along a training on " .. target, xlabel = "epoch",
+    { name = "|gradient| / loss", y = history.kept, axis = 2 } }, { title = "Learning " .. formulas[target], xlabel = "epoch",
     ylabel = "validation loss (mean squared error)", y2label = "|gradient| / loss", logy = true, logy2 = true }),
     "One training: the validation loss (left axis) and the gradient's norm over the loss (right axis). Do they move together?")
 end

@@ -14,7 +14,7 @@ local run = plumb.experiment.start {
   name = "simulate_function",
   description = "Three networks of equal size, deep, middle and shallow, learn two functions.",
   settings = {
-    { name = "epochs", default = 20000, quick = 600, minimum = 2, help = "passes over the points" },
+    { name = "epochs", default = 20000, quick = 600, minimum = 1, help = "passes over the points" },
     { name = "points", default = 10000, minimum = 2, help = "even points of [1e-4, 1]" },
     { name = "batch", default = 128, minimum = 1, help = "points in a batch" },
     { name = "lr", default = 1e-3, minimum = 0, help = "Adam's learning rate" },

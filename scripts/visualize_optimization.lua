@@ -24,16 +24,16 @@ local settings = run.settings
 
 local x = plumb.linspace(1e-4, 1, 500):reshape(-1, 1)
 local tasks = {
-  { name = "images", epochs = settings.image_epochs, loss = nn.cross_entropy, layer = 4, format = "%.1f %%",
+  { name = "images", title = "images", epochs = settings.image_epochs, loss = nn.cross_entropy, layer = 4, format = "%.1f %%",
     result = "test accuracy, %", load = function()
       local training, test = data[settings.dataset]()
       return data.subset(training, math.min(settings.samples, #training.y)), test
     end, build = function()
       return nn.Sequential { nn.Flatten(), nn.Linear(784, 64), nn.ReLU(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10) }
     end },
-  { name = "function", epochs = settings.function_epochs, loss = nn.mse_loss, layer = 3, format = "%.0e",
-    result = "mean squared error", load = function() return { x = x, y = (x * 5 * math.pi):sin() / (x * 5 * math.pi) } end,
-    build = function()
+  { name = "function", title = "sin(5πx) / (5πx)", epochs = settings.function_epochs, loss = nn.mse_loss, layer = 3,
+    format = "%.0e", result = "mean squared error",
+    load = function() return { x = x, y = (x * 5 * math.pi):sin() / (x * 5 * math.pi) } end, build = function()
       return nn.Sequential { nn.Linear(1, 18), nn.Tanh(), nn.Linear(18, 15), nn.Tanh(), nn.Linear(15, 1) }
     end },
 }
@@ -74,7 +74,7 @@ for _, task in ipairs(tasks) do
     local shares = pca.explained_variance_ratio
     summary(part .. "_variance", shares[1] + shares[2], "share of the variance that the plane shows, " .. title)
     run:figure(task.name .. "_" .. part, plot.lines(curves, { legend = "right",
-      title = ("Trainings on %s: %s"):format(task.name, title), ylabel = pca:label(2), xlabel =
+      title = ("Trainings on %s: %s"):format(task.title, title), ylabel = pca:label(2), xlabel =
         ("%s; points grow from epoch 0 to %d; labels: %s"):format(pca:label(1), task.epochs, task.result) }),
       ("Each curve is a training, seen in the plane in which all of them together vary most (%s). Look at whether the large "
       .. "points, where they end, lie together."):format(title))

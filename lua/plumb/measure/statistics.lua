@@ -62,8 +62,8 @@ function statistics.median(values)
   return (sorted[(#sorted + 1) // 2] + sorted[#sorted // 2 + 1]) / 2
 end
 
---- measure.median_of_tenth(values, tenth) -> the median of the first (1) to last (10) tenth of a list or tensor, in its order:
---- where a noisy curve is there. A tenth of a short list is one value at least.
+--- measure.median_of_tenth(values, tenth) -> the median of the first (1) to last (10) tenth of a list or tensor: where a
+--- noisy curve is there. A tenth of a short list is one value at least.
 function statistics.median_of_tenth(values, tenth)
   local who = "measure.median_of_tenth"
   local list = numbers(who, "values", values)
