@@ -1,4 +1,4 @@
---- The two experiments, run as a user runs them: as processes of their own.
+--- The experiments, run as a user runs them: as processes of their own.
 local plumb = require "plumb"
 local support = require "support"
 local lfs = require "lfs"
