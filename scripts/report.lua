@@ -16,8 +16,8 @@ require("plumb.experiment.report").write {
     { "minimal_ratio", "Gradient almost zero", number = "5", cost = 3 },
     { "random_labels", "Random labels", number = "6", cost = 33 },
     { "capacity", "Parameters against generalisation", number = "7", cost = 20 },
-    { "flatness", "Flatness against generalisation, between two solutions", number = "8", cost = 20 },
-    { "flatness_batches", "Flatness against generalisation, by batch size", number = "9", cost = 20 },
+    { "flatness", "Flatness against generalisation: between two solutions", number = "8", cost = 20 },
+    { "flatness_batches", "Flatness against generalisation: by batch size", number = "9", cost = 20 },
     { "surface", "The loss surface", number = "10", cost = 10 },
   },
 }

@@ -158,7 +158,7 @@ local function write_contents(out, page)
   write(out, '<ol class="contents">')
   for _, section in ipairs(page.sections) do
     local run = section.run
-    write(out, '<li><div class="entry"><a href="#%s">%s%s</a><span class="took">%s</span></div>', section.id,
+    write(out, '<li><div class="entry"><a href="#%s">%s<span>%s</span></a><span class="took">%s</span></div>', section.id,
       number_of(section), escape(section.title), run and (run.seconds and words.duration(run.seconds) or "")
       or '<span class="mark failed"><span aria-hidden="true">!</span> failed</span>')
     if run and #run.verdicts > 0 then

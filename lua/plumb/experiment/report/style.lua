@@ -12,7 +12,7 @@ return [[
     --good: #7fd3a0; --bad: #f29a93; --open: #e6c26a; }
 }
 * { box-sizing: border-box; }
-html { -webkit-text-size-adjust: 100%; text-size-adjust: 100%; scroll-behavior: smooth; scroll-padding-top: 1rem; }
+html { -webkit-text-size-adjust: 100%; text-size-adjust: 100%; scroll-padding-top: 1rem; }
 body { margin: 0; color: var(--ink); background: var(--paper); font: 1.0625rem/1.6 var(--text); font-kerning: normal;
   text-rendering: optimizeLegibility; }
 main { max-width: 54rem; margin: 0 auto; padding: 0 1.25rem 4rem; }
@@ -40,6 +40,7 @@ h3 { font: 600 .8rem/1.4 var(--plain); letter-spacing: .06em; text-transform: up
   margin: 2rem 0 .7rem; }
 section { padding-top: 2.8rem; }
 section.experiment { margin-top: 3rem; border-top: 1px solid var(--line); }
+#contents + section.experiment { margin-top: 0; border-top: 0; }
 .question { font-size: 1.2rem; line-height: 1.45; font-style: italic; }
 
 .mark { display: inline-block; font: 600 .78rem/1.35 var(--plain); white-space: nowrap; padding: .1em .55em .12em;
@@ -55,8 +56,8 @@ ol.contents { list-style: none; margin: 1.2rem 0 0; padding: 0; }
 ol.contents > li { border-top: 1px solid var(--line); padding: .65rem 0 .7rem; break-inside: avoid; }
 ol.contents > li:last-child { border-bottom: 1px solid var(--line); }
 .entry { display: flex; align-items: baseline; gap: 1rem; font-size: 1.125rem; }
-.entry a { font-weight: 600; color: var(--ink); }
-.entry b { display: inline-block; min-width: 2.4rem; color: var(--faint); font-weight: 400; }
+.entry a { display: flex; font-weight: 600; color: var(--ink); line-height: 1.35; }
+.entry b { flex: none; width: 2.7rem; color: var(--faint); font-weight: 400; }
 .took { margin-left: auto; font: .875rem/1.4 var(--plain); color: var(--faint); white-space: nowrap;
   font-variant-numeric: tabular-nums; }
 ol.contents ul { list-style: none; margin: .45rem 0 0 2.7rem; padding: 0; }
@@ -153,7 +154,8 @@ footer { margin-top: 4rem; padding-top: 1rem; border-top: 3px solid var(--ink); 
   .plot svg { width: auto; max-width: 100%; min-width: 0; max-height: 82mm; margin: 0 auto; }
   .plot.tall svg { max-height: 130mm; }
   .mark { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
-  .facts, dl, .settings { break-inside: avoid; }
+  .facts, dl, .settings, footer { break-inside: avoid; }
+  footer { margin-top: 1.5rem; border-width: 1px; font-size: 8.5pt; }
   .facts { grid-template-columns: 1fr 1fr; }
   table, dl { font-size: 9pt; }
   p { orphans: 3; widows: 3; }
