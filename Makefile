@@ -32,7 +32,7 @@ SOURCES := $(wildcard core/*.c) $(wildcard bindings/*.c)
 OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o)
 
 .DELETE_ON_ERROR:
-.PHONY: all help deps packages data test lint demo bench docs install uninstall clean .FORCE
+.PHONY: all help deps packages data test lint demo bench bench-peer docs install uninstall clean .FORCE
 
 all: $(PROGRAM)
 
@@ -45,7 +45,8 @@ help:
 ## make test       builds and runs the tests; SAN=1 does so under ASan and UBSan, TESTS="FILE ..." runs only those
 ## make lint       luacheck, and the order of includes in core/
 ## make demo       two experiments on real data, in under two minutes; figures in runs/demo
-## make bench      plumb beside PyTorch (needs python3-torch)
+## make bench      plumb beside PyTorch and the machine's limits; WORKLOADS="NAME ..." measures only those
+## make bench-peer a current PyTorch for it, in build/peer (Debian's python3-torch is used too where it is installed)
 ## make docs       the reference as HTML, in build/docs
 ## make install    into PREFIX=/usr/local, below DESTDIR; ARCH=x86-64-v3 for other processors than this one
 ## make uninstall  removes what install put there
@@ -117,8 +118,16 @@ demo: $(PROGRAM)
 	./$(PROGRAM) scripts/random_labels.lua --quick --overwrite --out $(DEMO)/random_labels --dataset $(DEMO_DATASET)
 	@echo; echo "The figures, each also as .svg and with the .gp script that draws it:"; ls $(DEMO)/*/*.png
 
-bench: $(PROGRAM)
-	./$(PROGRAM) tests/bench/run.lua
+bench: $(PROGRAM) build/bench/limits
+	./$(PROGRAM) tests/bench/run.lua $(WORKLOADS)
+
+bench-peer:
+	@sh tests/bench/peer.sh
+
+# For the processor that it runs on, whatever ARCH plumb is built for.
+build/bench/limits: tests/bench/limits.c
+	@mkdir -p $(@D)
+	$(CC) -O3 -march=native $(WARNINGS) -pthread $< -o $@ $(shell pkg-config --cflags --libs openblas)
 
 docs: $(PROGRAM)
 	@./$(PROGRAM) -e 'require("plumb.help.html").write("build/docs")'

@@ -33,59 +33,42 @@ local function points_of(target, first, last)
   return { x = x, y = target == "sinc" and (x * 5 * math.pi):sin() / (x * 5 * math.pi) or (x * 5 * math.pi):sin():sign() }
 end
 
-local points = { -- in turn, each from where the one before was found
-  { name = "near", search = { minimise_steps = settings.steps, gradient_steps = settings.steps, polish_steps = 0 } },
-  { name = "critical", search = { minimise_steps = 0, gradient_steps = 0, polish_steps = settings.polish } },
-}
-
+local points = { "near", "critical" } -- what the second and the third stage of the search find
 -- One network: what is measured at each of the points.
 local function trial(target, seed)
-  local model, rows = network(seed), {}
-  local L, theta = measure.loss(model, nn.mse_loss, points_of(target, 1e-4, 1)), model.theta
-  for i, point in ipairs(points) do
-    local found = measure.find_critical_point(L, theta, point.search)
-    theta = found.theta
-    rows[i] = { target = target, network = seed, point = point.name, loss = found.loss, gradient = found.gradient_norm,
-      converged = found.converged and 1 or 0, ratio = measure.minimal_ratio(L, theta).ratio,
-      sampled = measure.sampled_minimal_ratio(L, theta, { scale = settings.scale, seed = seed }) }
-    run:record(rows[i])
+  local L, at = measure.loss(network(seed), nn.mse_loss, points_of(target, 1e-4, 1)), {}
+  local stages = measure.find_critical_point(L, nil, { minimise_steps = settings.steps, gradient_steps = settings.steps,
+    polish_steps = settings.polish }).stages
+  for i, name in ipairs(points) do
+    local stage = stages[i + 1]
+    at[name] = { target = target, network = seed, point = name, loss = stage.loss, gradient = stage.gradient_norm,
+      converged = stage.ended == "converged" and 1 or 0, ratio = measure.minimal_ratio(L, stage.theta).ratio,
+      sampled = measure.sampled_minimal_ratio(L, stage.theta, { scale = settings.scale, seed = seed }) }
+    run:record(at[name])
   end
-  return rows
+  return at
 end
 
--- What was measured at all networks' points number i, as lists by name.
-local function columns_of(results, i)
-  local columns = {}
-  for k, rows in ipairs(results) do
-    for name, value in pairs(rows[i]) do
-      columns[name] = columns[name] or {}
-      columns[name][k] = value
-    end
-  end
-  return columns
-end
-
-local function rank_correlation(x, y) return measure.correlation(x, y, { rank = true }) end
 local labels = { ratio = "positive eigenvalues / parameters", sampled = "share of perturbations that raise the loss" }
-local seeds = {}
-for i = 1, settings.networks do seeds[i] = run.seed + i - 1 end
-
+local function rank_correlation(x, y) return measure.correlation(x, y, { rank = true }) end
 for _, target in ipairs { "sinc", "sign" } do
   local function summary(name, value, meaning) run:summary(target .. "_" .. name, value, target .. ": " .. meaning) end
-  local results = run:map(seeds, function(seed) return trial(target, seed) end, { label = target })
-  local columns = { near = columns_of(results, 1), critical = columns_of(results, 2) }
+  local found = run:map(run:seeds(settings.networks), function(seed) return trial(target, seed) end, { label = target })
+  local columns = measure.columns(found) -- by point the rows of all networks, then their columns
+  for _, point in ipairs(points) do
+    columns[point] = measure.columns(columns[point])
+    summary(point .. "_gradient", measure.median(columns[point].gradient), "median gradient norm there")
+  end
   summary("converged", plumb.tensor(columns.critical.converged):sum(), "networks whose gradient norm reached 1e-8")
   for _, name in ipairs { "ratio", "sampled" } do
     local clouds = {}
     for i, point in ipairs(points) do
-      local at = columns[point.name]
-      if name == "ratio" then summary(point.name .. "_gradient", measure.median(at.gradient), "median gradient norm there") end
+      local at = columns[point]
       local r = rank_correlation(at[name], at.loss)
-      summary(point.name .. "_" .. name, r or "none", "rank correlation of the " .. labels[name] .. " with the loss")
-      clouds[i] = { x = at.loss, y = at[name], name = ("%s points, rank correlation %s"):format(point.name,
-        r and ("%.2f"):format(r) or "none") }
+      summary(point .. "_" .. name, r or "none", "rank correlation of the " .. labels[name] .. " with the loss")
+      clouds[i] = { x = at.loss, y = at[name], name = point .. (r and " points, rank correlation %.2f" or " points"):format(r) }
     end
-    run:figure(target .. "_" .. name, plot.scatter(clouds, { title = ("%d networks on %s"):format(#seeds, target), logx = true,
+    run:figure(target .. "_" .. name, plot.scatter(clouds, { title = ("%d networks on %s"):format(#found, target), logx = true,
       xlabel = "loss (mean squared error)", ylabel = labels[name] }))
   end
   local near = columns.near
@@ -98,7 +81,7 @@ for _, target in ipairs { "sinc", "sign" } do
   local history = plumb.fit(model, set, { loss = nn.mse_loss, optimizer = optim.Adam { lr = 3e-3 }, epochs = settings.epochs,
     batch = 32, validate = between, seed = run.seed, progress = false,
     on_epoch = function(h) quotients[h.epoch] = measure.gradient_loss_ratio(model, nn.mse_loss, set) end })
-  summary("along_training", rank_correlation(quotients, history.test_loss),
+  summary("along_training", rank_correlation(quotients, history.test_loss) or "none",
     "rank correlation of |gradient| / loss with the validation loss along a training")
   run:figure(target .. "_training", plot.lines({ { name = "validation loss", y = history.test_loss },
     { name = "|gradient| / loss", y = quotients, axis = 2 } }, { title = "Along a training on " .. target, xlabel = "epoch",

@@ -38,16 +38,16 @@ local tasks = {
     end },
 }
 
--- One training: the recorded thetas, the results there, and how large their points are drawn.
+-- One training: the recorded thetas, how large their points are drawn, and the final result.
 local function train(task, seed)
   plumb.manual_seed(seed)
   local model, set, test = task.build(), task.load()
-  local evaluate, path = plumb.fit.evaluation(model, task.loss, test ~= nil), { thetas = {}, results = {}, sizes = {} }
+  local evaluate, path = plumb.fit.evaluation(model, task.loss, test ~= nil), { thetas = {}, sizes = {} }
   local function record(epoch)
-    local at, loss, accuracy = #path.thetas + 1, evaluate(test or set)
-    path.thetas[at], path.results[at] = model.theta, accuracy and 100 * accuracy or loss
-    path.sizes[at] = 0.5 + epoch / task.epochs
-    run:record { task = task.name, seed = seed, epoch = epoch, result = path.results[at] }
+    local loss, accuracy = evaluate(test or set)
+    path.thetas[#path.thetas + 1], path.sizes[#path.sizes + 1] = model.theta, 0.5 + epoch / task.epochs
+    path.result = accuracy and 100 * accuracy or loss
+    run:record { task = task.name, seed = seed, epoch = epoch, result = path.result }
   end
   record(0)
   local every = math.max(1, task.epochs // settings.records)
@@ -56,34 +56,27 @@ local function train(task, seed)
   return path
 end
 
-local seeds = {}
-for i = 1, settings.runs do seeds[i] = run.seed + i - 1 end
 for _, task in ipairs(tasks) do
   local function summary(name, value, meaning) run:summary(task.name .. "_" .. name, value, task.name .. ": " .. meaning) end
-  local paths = run:map(seeds, function(seed) return train(task, seed) end, { label = task.name })
-  local thetas, travel, apart, mean = {}, 0, math.huge, 0
-  for i, path in ipairs(paths) do
-    local last = #path.thetas
-    table.move(path.thetas, 1, last, #thetas + 1, thetas)
-    travel, mean = math.max(travel, (path.thetas[last] - path.thetas[1]):norm():item()), mean + path.results[last] / #paths
-    for j = 1, i - 1 do apart = math.min(apart, (path.thetas[last] - paths[j].thetas[last]):norm():item()) end
-  end
+  local paths = run:map(run:seeds(settings.runs), function(seed) return train(task, seed) end, { label = task.name })
+  local columns, thetas = measure.columns(paths), {}
+  for _, path in ipairs(paths) do table.move(path.thetas, 1, #path.thetas, #thetas + 1, thetas) end
   for _, part in ipairs { "layer", "whole" } do
     local title = part == "layer" and "weights of the middle layer" or "all parameters"
-    local pca = measure.pca(thetas, 2, { layer = part == "layer" and task.build()[task.layer] or nil })
-    local curves, shares, last = {}, pca.explained_variance_ratio, #paths[1].thetas
+    local pca, curves = measure.pca(thetas, 2, { layer = part == "layer" and task.build()[task.layer] or nil }), {}
     for i, path in ipairs(paths) do
-      local places = pca.projections:slice(1, (i - 1) * last + 1, i * last)
-      curves[i] = { name = "run " .. i, x = places:slice(2, 1, 1):flatten(), y = places:slice(2, 2, 2):flatten(), color = i,
-        style = "linespoints", size = path.sizes, labels = { [last] = task.format:format(path.results[last]) } }
+      local across, up = pca:curve(path.thetas)
+      curves[i] = { name = "run " .. i, x = across, y = up, color = i, style = "linespoints", size = path.sizes,
+        labels = { [#up] = task.format:format(path.result) } }
     end
+    local shares = pca.explained_variance_ratio
     summary(part .. "_variance", shares[1] + shares[2], "share of the variance that the plane shows, " .. title)
-    run:figure(task.name .. "_" .. part, plot.lines(curves, { legend = "right", title = ("Trainings on %s: %s"):format(task.name,
-      title), ylabel = ("component 2 (%.0f %% of the variance)"):format(100 * shares[2]), xlabel =
-      ("component 1 (%.0f %% of the variance); points grow from epoch 0 to %d; labels: %s"):format(100 * shares[1], task.epochs,
-        task.result) }))
+    run:figure(task.name .. "_" .. part, plot.lines(curves, { legend = "right",
+      title = ("Trainings on %s: %s"):format(task.name, title), ylabel = pca:label(2), xlabel =
+        ("%s; points grow from epoch 0 to %d; labels: %s"):format(pca:label(1), task.epochs, task.result) }))
   end
-  summary("result", mean, "mean over the runs of the final " .. task.result)
+  local travel, apart = measure.travel(columns.thetas)
+  summary("result", plumb.tensor(columns.result, { dtype = "float64" }):mean(), "mean over the runs of the final " .. task.result)
   summary("travel", travel, "largest distance of a run's end from its start, all parameters")
   summary("apart", apart, "smallest distance between the ends of two runs, all parameters")
   summary("verdict", apart > travel and "ends far apart" or apart < travel / 10 and "ends close" or "ends apart",

@@ -575,18 +575,18 @@ describe("plumb.experiment", function()
 
     it("of an overwritten run don't pass for new ones", function()
       local run = start{ "--out", "d" }
-      caught(function() run:figure("loss", figure()) end)
+      caught(function() run:figure("loss", (figure())) end)
       run = start{ "--out", "d", "--overwrite" }
-      caught(function() run:figure("loss", figure{ [".svg"] = "gnuplot failed" }) end)
+      caught(function() run:figure("loss", (figure{ [".svg"] = "gnuplot failed" })) end)
       assert.same({ "config.json", "loss.gp", "loss.png" }, list("d"))
-      caught(function() run:figure("loss", figure{ [".png"] = "gnuplot failed" }) end)
+      caught(function() run:figure("loss", (figure{ [".png"] = "gnuplot failed" })) end)
       assert.same({ "config.json", "loss.gp", "loss.png", "loss.svg" }, list("d")) -- an earlier figure of this run stays
     end)
 
     it("need a plain name and a figure", function()
       local run = start{}
       for _, name in ipairs{ "a/b", "../a", "", ".hidden", "-x", "a\0b" } do
-        assert.error_matches(function() run:figure(name, figure()) end, "run:figure: the name")
+        assert.error_matches(function() run:figure(name, (figure())) end, "run:figure: the name")
       end
       assert.error_matches(function() run:figure("a", { 1, 2 }) end, "must be a figure made by plumb.plot")
       assert.error_matches(function() run:figure("a") end, "must be a figure made by plumb.plot, not a nil")
@@ -673,6 +673,35 @@ describe("plumb.experiment", function()
       assert.error_matches(function() run:summary("other loss", 2, "x") end, "the name 'other loss'")
     end)
 
+    it("has verdicts on claims: printed, and written with the numbers that decide them", function()
+      local run = start{ "--out", "d" }
+      run:summary("loss", 0.5, "a loss")
+      run:verdict("deeper", "the deep network ends at a smaller training loss than the shallow one", true, "0.009 against 0.059")
+      run:verdict("wider", "wider is better", false, "1 against 2")
+      run:verdict("arrived", "it arrives", "not converged", "1e-3 after 10 steps")
+      run:figure("losses", { save = function(_, path) return path end }, "Losses by step.")
+      local out = caught(function() run:finish() end)
+      assert.truthy(out:find("\n  the deep network ends at a smaller training loss than the shallow one: HOLDS\n    (0.009", 1, true), out)
+      assert.truthy(out:find("\n  wider is better: DOES NOT HOLD (1 against 2)\n", 1, true), out)
+      for line in out:gmatch("[^\n]+") do assert.is_true(#line <= 80, line) end
+      local summary, record = json.decode(read("d/summary.json")), json.decode(read("d/run.json"))
+      assert.same({ value = "not converged", meaning = "it arrives", numbers = "1e-3 after 10 steps" }, summary.arrived)
+      assert.equal("holds", summary.deeper.value)
+      assert.same({ { name = "losses", caption = "Losses by step." } }, record.figures)
+      assert.is_true(record.seconds >= 0)
+    end)
+
+    it("refuses verdicts without claim, outcome or numbers", function()
+      local run = start{}
+      assert.error_matches(function() run:verdict("a", nil, true, "1") end, "'a' needs its claim")
+      assert.error_matches(function() run:verdict("a", "a claim", nil, "1") end, "outcome of 'a' must be")
+      assert.error_matches(function() run:verdict("a", "a claim", "maybe", "1") end, "outcome of 'a' must be")
+      assert.error_matches(function() run:verdict("a", "a claim", true) end, "'a' needs the numbers")
+      assert.error_matches(function() run:verdict("a", "a claim", true, "more than less") end, "'a' needs the numbers")
+      run:verdict("a", "a claim", true, "1 > 0")
+      assert.error_matches(function() run:verdict("a", "a claim", true, "1") end, "already a 'a'")
+    end)
+
     it("raises when it can't be written, after printing it", function()
       local run = start{}
       run:summary("loss", 1.5, "a loss")
@@ -680,7 +709,7 @@ describe("plumb.experiment", function()
       local ok, message
       local out = caught(function() ok, message = pcall(run.finish, run) end)
       assert.is_false(ok)
-      assert.truthy(message:find("summary.json is not written", 1, true))
+      assert.truthy(message:find("run.json is not written", 1, true))
       assert.truthy(out:find("loss  1.5  a loss", 1, true))
     end)
 

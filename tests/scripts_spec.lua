@@ -439,7 +439,7 @@ for name, own in pairs(settings) do
 
     it("is short enough to read in class", function()
       local _, lines = read("scripts/" .. name .. ".lua"):gsub("\n", "")
-      assert.is_true(lines <= 110, lines .. " lines")
+      assert.is_true(lines <= 90, lines .. " lines")
     end)
 
     it("runs from any working directory", function()

@@ -16,10 +16,11 @@ local parts = {
   ratio = { "minimal_ratio", "sampled_minimal_ratio" },
   critical = { "find_critical_point" },
   pca = { "pca" },
+  trajectory = { "travel" },
   interpolate = { "interpolate" },
   sharpness = { "sharpness", "sampled_sharpness" },
   sensitivity = { "sensitivity" },
-  statistics = { "correlation", "median" },
+  statistics = { "correlation", "median", "columns" },
 }
 
 local measure = {}
