@@ -56,7 +56,8 @@ end
 local function write_paragraphs(out, text)
   for _, paragraph in ipairs(docstrings.paragraphs(text)) do
     local words = escape(paragraph.text)
-    out[#out + 1] = paragraph.code and "<pre>" .. words .. "</pre>" or "<p>" .. words:gsub("`([^`]+)`", "<code>%1</code>") .. "</p>"
+    out[#out + 1] = paragraph.code and "<pre>" .. words .. "</pre>"
+      or "<p>" .. words:gsub("`([^`]+)`", "<code>%1</code>") .. "</p>"
   end
 end
 
