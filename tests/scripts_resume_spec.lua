@@ -20,6 +20,8 @@ local TINY = {
   gradient_norm = "--epochs 30 --points 256 --image-epochs 3 --samples 600",
   minimal_ratio = "--networks 3 --steps 30 --polish 3 --epochs 10",
   visualize_optimization = "--runs 3 --image-epochs 4 --samples 300 --function-epochs 8 --records 3",
+  flatness = "--samples 200 --epochs 3 --batches 10,50 --steps 2",
+  flatness_batches = "--samples 200 --epochs 3 --sizes 10,40 --measured 50",
   report = false,
 }
 
