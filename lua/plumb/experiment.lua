@@ -6,6 +6,7 @@
 --     end
 --     run:figure("loss", plot.lines(losses))                     -- loss.svg, loss.png, loss.gp
 --     run:summary("loss", loss, "mean squared error at the end") -- an entry of summary.json
+--     run:verdict("falls", "the loss falls", loss < first, ("%.3g from %.3g"):format(loss, first))
 --     run:finish()
 --
 -- Trials that do not need each other run side by side: local results = run:map({1, 2, 3}, function(seed) ... end).
@@ -22,12 +23,12 @@ local map = require "plumb.experiment.map"
 local recovery = require "plumb.experiment.recovery"
 local remote = require "plumb.experiment.remote"
 local repeats = require "plumb.experiment.repeats"
+local results = require "plumb.experiment.results"
 local progress = require "plumb.progress"
 local process = require("plumb.core").process
 
 local experiment = { map = map, Remote = remote }
 
-local COLUMNS = 80 -- of everything that is printed
 local FIELDS = { name = "string", description = "string", settings = "table", columns = "table", arguments = "table",
                  exit = "function" }
 
@@ -117,7 +118,7 @@ local function prepare(request, settings, values, given, command)
   local threads, message = use_threads(plumb, given.threads)
   if message then return nil, message end
   local run = setmetatable({ name = request.name, seed = values.seed, quick = values.quick, threads = threads,
-                             resumed = values.resume ~= "", summaries = {}, figures = {}, started = process.time() }, Run)
+                             resumed = values.resume ~= "", results = results.new(), started = process.time() }, Run)
   local listed
   run.settings, listed = own_settings(settings, values)
   run.folder, message = take_folder(request, values, given, config.text{ name = request.name, plumb = plumb, threads = threads,
@@ -153,8 +154,8 @@ end
 --- --resume DIR: the script starts again, and run:fit and run:map find what was done. --seeds N ends the program here, after
 --- running the whole script with N seeds.
 --- settings: a list, in the order that --help shows, of {name =, default =, quick = the value under --quick, help =, choices =
---- {...}, minimum =, maximum =, check = function(value) returning true, or false and a message}. The default's type is the
---- setting's: integer, number, string, boolean (--name, --no-name) or list of numbers.
+--- {...}, minimum =, maximum =, ascending = true for a list that must, check = function(value) returning true, or false and a
+--- message}. The default's type is the setting's: integer, number, string, boolean (--name, --no-name) or list of numbers.
 --- columns: the columns of metrics.csv; without them they follow from the rows.
 --- For tests: arguments = list of strings instead of the command line, exit = function(code) instead of os.exit.
 function experiment.start(request)
@@ -212,6 +213,8 @@ end
 --- its hooks record are kept with it; what else they gather must stand in history.kept, a table of tensors and plain values.
 function Run:fit(model, train, given) return self.recovery:fit(self, model, train, given) end
 
+Run.seeds = remote.seeds
+
 --- run:map(trials, f, {errors =, label =}) -> results: experiment.map with --threads worker processes. f may use the run:
 --- run.settings, run.seed, run:say, run:fit, and run:record, whose rows get a column `trial` and are written in the order of the
 --- trials. With --resume a trial that had ended is not run again, if its result holds tensors and plain values only.
@@ -227,83 +230,43 @@ function Run:map(trials, f, given)
   return map(trials, f, own)
 end
 
---- run:figure(name, figure): saves name.gp, name.svg and name.png in the run folder. Trouble with gnuplot or the disk is a
---- warning. The same name again replaces the figure. Returns whether all three are there.
-function Run:figure(name, figure)
+--- run:figure(name, figure, caption): saves name.gp, name.svg and name.png in the run folder; the caption, a sentence that says
+--- what to look for, goes to run.json for reports. Trouble with gnuplot or the disk is a warning. The same name again replaces
+--- the figure. Returns whether all three are there.
+function Run:figure(name, figure, caption)
   if type(name) ~= "string" or not name:find("^[%w_][%w_.-]*$") then
     text.fail("run:figure: the name '%s' must be made of letters, digits, _, - and .", tostring(name))
   end
-  if type(figure) ~= "table" or type(figure.save) ~= "function" then
-    text.fail("run:figure: '%s' must be a figure made by plumb.plot, not a %s", name, type(figure))
-  end
-  local saved, missing, trouble = {}, {}, nil
-  for _, ending in ipairs{ "svg", "png", "gp" } do
-    local path = self:path(name .. "." .. ending)
-    local ok, result, message = pcall(figure.save, figure, path)
-    local list = ok and result and saved or missing
-    list[#list + 1] = "." .. ending
-    if list == missing then
-      trouble = trouble or tostring(ok and message or result)
-      if not self.figures[name] then os.remove(path) end -- an overwritten run's figure would pass for this one's
-    end
-  end
-  if #missing > 0 then
-    self:warn(("figure %s: no %s: %s"):format(name, table.concat(missing, ", "), trouble))
-  end
-  if not self.figures[name] then self.figures[#self.figures + 1] = name end
-  self.figures[name] = saved
-  return #missing == 0
+  local whole, message = self.results:figure(self:path(name), name, figure, caption)
+  if not whole then self:warn(message) end
+  return whole
 end
 
 -- ---- results -----------------------------------------------------------------------------------------------------
 
 --- run:summary(name, value, meaning): a result (number, string, boolean or tensor of one element) and what it means, in
 --- words with the unit.
-function Run:summary(name, value, meaning)
-  if type(name) ~= "string" or not name:find("^[%a_][%w_]*$") then
-    text.fail("run:summary: the name '%s' must be made of letters, digits and _", tostring(name))
-  end
-  local scalar = text.scalar(value)
-  if scalar == nil then text.fail("run:summary: '%s' is a %s, expected a number or text", name, type(value)) end
-  if type(meaning) ~= "string" or not meaning:find("%S") then
-    text.fail("run:summary: '%s' needs its meaning, in words", name)
-  end
-  if self.summaries[name] then text.fail("run:summary: there is already a '%s'", name) end
-  self.summaries[name] = true
-  self.summaries[#self.summaries + 1] = { name = name, value = scalar, meaning = meaning }
-end
+function Run:summary(name, value, meaning) self.results:summary(name, value, meaning) end
 
-function Run:write_summary()
-  local entries = {}
-  for i, entry in ipairs(self.summaries) do
-    entries[i] = { entry.name, text.object{ { "value", entry.value }, { "meaning", entry.meaning } } }
-  end
-  return folder.write(self:path("summary.json"), { text.json(text.object(entries)) })
-end
+--- run:verdict(name, claim, outcome, numbers): what this run says of a claim, a sentence that can be true or false, such as "the
+--- deep network ends at a smaller loss than the shallow one". outcome: true (holds), false (does not hold) or "not converged",
+--- where the run can't tell; numbers: the figures that decide it, in words. It is printed, and stands in summary.json as
+--- {value = "holds", meaning = claim, numbers =}.
+function Run:verdict(name, claim, outcome, numbers) self.results:verdict(name, claim, outcome, numbers) end
 
-function Run:print_results()
-  local rows = {}
-  for i, entry in ipairs(self.summaries) do rows[i] = { entry.name, text.short(entry.value), entry.meaning } end
-  self:say("\n%s took %.1f s", self.name, process.time() - self.started)
-  for _, line in ipairs(text.table(rows, COLUMNS)) do self:say(line) end
-  for i, name in ipairs(self.figures) do
-    if i == 1 then self:say("figures in %s/", self.folder) end
-    local saved = self.figures[name]
-    self:say("  %s", #saved > 0 and name .. " " .. table.concat(saved, " ") or name .. " (not saved)")
-  end
-end
-
---- run:finish(): writes summary.json and prints what came out and where the figures are. Raises when the results can't be
---- written, after printing them.
+--- run:finish(): writes summary.json and run.json (the figures and their captions, the time it took) and prints what came out
+--- and where the figures are. Raises when the results can't be written, after printing them.
 function Run:finish()
   if self.finished then text.fail("run:finish: the run has already finished") end
   self.finished = true
+  local seconds = process.time() - self.started
   local recorded, record_message = self.metrics:finish()
-  local summarised, summary_message = self:write_summary()
-  if recorded and summarised then self.recovery:remove() end
-  self:print_results()
+  local written, message = self.results:write(self.folder, seconds)
+  if recorded and written then self.recovery:remove() end
+  self:say("\n%s took %.1f s", self.name, seconds)
+  self.results:print(function(line) self:say(line) end, self.folder)
   if not recorded then error(("%s is not complete: %s"):format(self:path("metrics.csv"), record_message), 2) end
-  if not summarised then error(("%s is not written: %s"):format(self:path("summary.json"), summary_message), 2) end
+  if not written then error(message, 2) end
 end
 
 return experiment

@@ -7,6 +7,14 @@ local text = require "plumb.experiment.text"
 
 local config = {}
 
+-- "AMD EPYC, 2 cores": the machine as its users know it; nil where the system does not tell.
+local function processor()
+  local file <close> = io.open("/proc/cpuinfo")
+  local listed = file and file:read("a") or ""
+  local model, _, cores = listed:match("model name%s*:%s*([^\n]*)"), listed:gsub("processor%s*:", "")
+  return model and ("%s, %d core%s"):format(model, cores, cores == 1 and "" or "s")
+end
+
 --- config.text{name =, description =, settings = JSON object, values =, plumb =, threads =, command =} -> the file
 function config.text(run)
   local plumb = run.plumb
@@ -19,6 +27,7 @@ function config.text(run)
     { "quick", run.values.quick },
     { "version", plumb.version },
     { "threads", run.threads },
+    { "processor", processor() },
     { "cpu_kernel", type(plumb.cpu_kernel) == "function" and plumb.cpu_kernel() or nil },
     { "command", run.command },
     { "started", os.date("!%Y-%m-%dT%H:%M:%SZ") },

@@ -5,7 +5,7 @@ local files = require("plumb.core").files
 
 local folder = {}
 
-local REMAINS = { "summary.json", "metrics.csv", "checkpoint" }
+local REMAINS = { "summary.json", "run.json", "metrics.csv", "checkpoint" }
 
 local function attempt(operation, ...)
   local ok, message = pcall(operation, ...)

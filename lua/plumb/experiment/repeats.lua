@@ -1,10 +1,12 @@
 --- --seeds N: the whole script with N seeds, side by side, and the mean and standard deviation of what came out.
-local json = require "dkjson"
 local core = require "plumb.core"
+local json = require "plumb.files.json"
 local folder = require "plumb.experiment.folder"
 local map = require "plumb.experiment.map"
 local tensor = require "plumb.tensor"
 local text = require "plumb.experiment.text"
+
+local process = core.process
 
 local repeats = {}
 
@@ -31,7 +33,8 @@ repeats.work = work
 
 local function read_summary(path)
   local file <close> = io.open(path .. "/summary.json", "rb")
-  return file and json.decode(file:read("a"))
+  local read, summary = pcall(json.decode, file and file:read("a") or "")
+  return read and type(summary) == "table" and summary or {}
 end
 
 -- ---- statistics --------------------------------------------------------------------------------------------------
@@ -51,16 +54,18 @@ function repeats.statistics(list)
   return mean, n > 1 and math.sqrt(squares / (n - 1)) or nil
 end
 
--- The first run's entries, in its order, with the values of all.
+-- The first run's entries, by name, with the values of all: {name =, meaning =, values = {...}, numbers = {...} of a verdict}.
 local function collect(run, paths)
   local summaries, entries = {}, {}
   for i, path in ipairs(paths) do summaries[i] = read_summary(path) end
-  local names = {}
-  for name in pairs(summaries[1] or {}) do names[#names + 1] = name end
-  table.sort(names)
-  for _, name in ipairs(names) do
-    local entry = { name = name, meaning = summaries[1][name].meaning, values = {} }
-    for i in ipairs(paths) do entry.values[i] = (summaries[i] or {})[name] and summaries[i][name].value end
+  for _, name in ipairs(json.keys(summaries[1] or {})) do
+    local first = summaries[1][name]
+    local entry = { name = name, meaning = first.meaning, values = {}, numbers = first.numbers and {} }
+    for i in ipairs(paths) do
+      local own = summaries[i][name] or {}
+      entry.values[i] = own.value
+      if entry.numbers then entry.numbers[i] = own.numbers end
+    end
     if #entry.values == #paths then entries[#entries + 1] = entry else run:warn(("not every seed has a '%s'"):format(name)) end
   end
   return entries
@@ -79,18 +84,17 @@ local function count_words(values)
 end
 
 local function report(run, entries, count)
-  local rows, objects = {}, {}
-  for i, entry in ipairs(entries) do
+  for _, entry in ipairs(entries) do
     local mean, deviation = repeats.statistics(entry.values)
-    local shown = mean and text.short(mean + 0.0) .. (deviation and " +- " .. text.short(deviation + 0.0) or "")
-    rows[i] = { entry.name, shown or count_words(entry.values), entry.meaning }
-    objects[i] = { entry.name, text.object { { "value", mean or count_words(entry.values) }, { "std", deviation },
-      { "values", entry.values }, { "meaning", entry.meaning } } }
+    entry.value, entry.std = mean or count_words(entry.values), deviation
+    if mean then entry.shown = text.short(mean + 0.0) .. (deviation and " +- " .. text.short(deviation + 0.0) or "") end
+    entry.numbers = entry.numbers and table.concat(entry.numbers, "; ")
+    run.results:add(entry)
   end
   run:say("\n%s with %d seeds: mean +- standard deviation", run.name, count)
-  for _, line in ipairs(text.table(rows, 80)) do run:say("%s", line) end
-  local ok, message = folder.write(run:path("summary.json"), { text.json(text.object(objects)) })
-  if not ok then error(("%s is not written: %s"):format(run:path("summary.json"), message), 0) end
+  run.results:print(function(line) run:say("%s", line) end, run.folder)
+  local ok, message = run.results:write(run.folder, process.time() - run.started)
+  if not ok then error(message, 0) end
 end
 
 -- metrics.csv: the rows of all seeds, with a first column `seed`, where they have the same columns.

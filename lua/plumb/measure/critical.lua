@@ -1,5 +1,6 @@
 --- Critical points of a loss: places where its gradient vanishes, minima or saddles.
 local core = require "plumb.core"
+local progress = require "plumb.progress"
 local report = require "plumb.report"
 local transform = require "plumb.transform"
 local linalg = core.linalg
@@ -54,8 +55,11 @@ local function compile_step(self, descent, optimizer)
   return #self.batches == 1 and transform.compile(step) or step
 end
 
+local function label_of(self, stage) return self.who .. ", " .. stage end
+
 -- Runs a descent and returns the point with the smallest `score` ("loss" or "norm") on the way, as a stage's report.
 local function descend(self, name, score, start, steps, lr, tolerance)
+  local bar <close> = progress.new { label = label_of(self, name), total = steps, transient = true }
   local best = { name = name, steps = 0, theta = start.theta, loss = start.loss, norm = start.norm }
   if steps == 0 or start.norm <= tolerance then return best end
   local optimizer = optim.Adam { lr = lr }
@@ -66,6 +70,7 @@ local function descend(self, name, score, start, steps, lr, tolerance)
     local new_theta, new_m, new_v, loss, norm = step(theta, m, v, numbers[1] * share, numbers[2]) -- the first is Adam's rate
     local here = { loss = loss:item(), norm = norm:item() }
     best.steps = i
+    bar:update(i, function() return ("loss %.4g, |gradient| %.3g"):format(here.loss, here.norm) end)
     if here.loss - here.loss ~= 0 or here.norm - here.norm ~= 0 then -- diverged: the best point stands
       best.ended = "the loss or its gradient is not finite"
       break
@@ -143,6 +148,7 @@ local function polish_step(gradient, decompose, point)
 end
 
 local function polish(self, start, steps, tolerance)
+  local bar <close> = progress.new { label = label_of(self, "polish"), total = steps, transient = true }
   local best = { name = "polish", steps = 0, theta = start.theta, loss = start.loss, norm = start.norm }
   if start.norm <= tolerance then return best end
   local gradient, decompose = self:value_and_gradient(), eigenpairs(self)
@@ -153,6 +159,7 @@ local function polish(self, start, steps, tolerance)
     best.ended = why
     if not after then break end
     point, best.steps = after, best.steps + 1
+    bar:update(best.steps, ("|gradient| %.3g"):format(point.norm))
     if point.norm < best.norm then best.theta, best.loss, best.norm = point.theta, point.loss, point.norm end
   end
   return best
@@ -170,7 +177,7 @@ local defaults = { minimise_steps = 2000, gradient_steps = 2000, polish_steps = 
 ---   "polish"    with the Hessian's eigenvectors (above 600 parameters: in the space of 100 Lanczos vectors), polish_steps = 200:
 ---               Levenberg-Marquardt on grad L = 0, and a damped Newton step on L where that does not lower |grad L| tenfold
 --- each from the best point of the one before, ended when |grad L| <= tolerance = 1e-8. converged says whether that was reached,
---- stage by which stage (nil if by none); stages lists name, steps, loss, gradient_norm of each, and why it `ended`:
+--- stage by which stage (nil if by none); stages lists name, steps, theta, loss, gradient_norm of each, and why it `ended`:
 --- "converged", "all steps taken", or what kept it from going on, such as a Hessian that is not finite. A stage with 0 steps is
 --- left out. What is found may be a minimum or a saddle (see measure.minimal_ratio), or, not converged, a point where |grad L|
 --- itself has a minimum that is not 0. theta in float64.
@@ -188,7 +195,7 @@ function critical.find_critical_point(...)
     if steps == 0 then return end
     point = run()
     local converged = point.norm <= options.tolerance
-    stages[#stages + 1] = { name = name, steps = point.steps, loss = point.loss, gradient_norm = point.norm,
+    stages[#stages + 1] = { name = name, steps = point.steps, theta = point.theta, loss = point.loss, gradient_norm = point.norm,
       ended = converged and "converged" or point.ended or "all steps taken" }
     if converged and not reached then reached = name end
   end
