@@ -267,7 +267,7 @@ describe("Ctrl-C", function()
       end
       terminal:expect("interrupted!")
       terminal:expect("> ")
-      terminal:press_until(("'%d' .. ' has ' .. tostring(run.ok)\r"):format(turn), ("\r%d has false"):format(turn))
+      terminal:press_until(("'%d' .. ' has ' .. tostring(run.ok)\r"):format(turn), ("%d has false"):format(turn))
     end
     terminal:type("run = guarded()\r")
     terminal:expect("busy ")

@@ -26,7 +26,7 @@ describe("a training that Ctrl-C stops again and again", function()
   local function ask(expression)
     questions = questions + 1
     terminal:press_until(("print('an' .. 'swer %d', %s, 'e' .. 'nd')\r"):format(questions, expression),
-      ("\ranswer %d\t"):format(questions))
+      ("answer %d\t"):format(questions), 5)
     local answer = terminal:expect("\tend")
     terminal:expect("> ")
     return answer

@@ -55,9 +55,9 @@ end
 
 local function write_paragraphs(out, text)
   for _, paragraph in ipairs(docstrings.paragraphs(text)) do
-    local words = escape(paragraph.text)
-    out[#out + 1] = paragraph.code and "<pre>" .. words .. "</pre>"
-      or "<p>" .. words:gsub("`([^`]+)`", "<code>%1</code>") .. "</p>"
+    local escaped = escape(paragraph.text)
+    if not paragraph.code then escaped = escaped:gsub("`([^`]+)`", "<code>%1</code>") end
+    out[#out + 1] = (paragraph.code and "<pre>%s</pre>" or "<p>%s</p>"):format(escaped)
   end
 end
 
