@@ -10,7 +10,7 @@ local words = require "plumb.experiment.report.words"
 local process = plumb.core.process
 local read, write = folders.read, folders.write
 
-local HOSTILE = [[</title><script>alert(1)</script> & "quoted" 'single' |a|b| `c` <img src=x onerror=y> $(touch x)]]
+local HOSTILE = [[100 % </title><script>alert(1)</script> & "quoted" 'single' |a|b| `c` <img src=x onerror=y> $(touch x)]]
 
 -- ---- reading HTML, by means of its own -----------------------------------------------------------------------------
 
@@ -220,6 +220,7 @@ describe("a report of finished runs", function()
     assert.is_nil(page:find("<img", 1, true))
     assert.is_nil(text:find("<script", 1, true))
     assert.is_nil(text:find("[^\\]|a|"))
+    assert.is_truthy(text:find("| 100 % &lt;/title&gt;", 1, true))
     assert.is_truthy(page:find('role="img" aria-label="Losses fall; the deep network\'s farthest."', 1, true))
   end)
 
@@ -445,6 +446,24 @@ describe("a report that runs experiments", function()
     local alone = report(base .. "/third.lua", "--quick", "--out", base .. "/alone3")
     assert.equal(0, alone.code)
     assert.equal(read(base .. "/alone3/metrics.csv"), read(out .. "/third/metrics.csv"))
+  end)
+
+  it("overwrites nothing unless it is told to, and an old result does not pass for one that failed", function()
+    assert(lfs.mkdir(out))
+    assert.equal(0, report(base .. "/third.lua", "--quick", "--out", out .. "/third").code)
+    local summary = read(out .. "/third/summary.json")
+    local result = report(script, "--quick", "--seed", "2", "--out", out)
+    assert.equal(2, result.code)
+    assert.is_truthy(result.stderr:find("third' already holds a run; choose another one with --out", 1, true), result.stderr)
+    assert.equal(summary, read(out .. "/third/summary.json"))
+    assert.same({ "third" }, folders.list(out))
+    write(base .. "/third.mode", "fail\n")
+    assert.equal(1, report(script, "--quick", "--seed", "2", "--overwrite", "--out", out).code)
+    assert.equal(1, report(script, "--resume", out).code)
+    os.remove(base .. "/third.mode")
+    runs_well(script, "--resume", out)
+    assert_numbers(read(out .. "/report.html"), "third", out .. "/third")
+    assert.not_equal(summary, read(out .. "/third/summary.json"))
   end)
 
   it("repeats with several seeds, in the script's order, and takes runs beside those it runs", function()

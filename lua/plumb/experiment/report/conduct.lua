@@ -24,7 +24,7 @@ local function words_of(job, section, threads)
     add("--resume", section.folder)
   else
     add(table.unpack(section.arguments))
-    add("--overwrite", "--out", section.folder)
+    add("--out", section.folder)
   end
   add("--threads", ("%d"):format(threads))
   return words

@@ -75,6 +75,7 @@ local function arguments_of(section, values)
   if values.quick then add("--quick") end
   if values.seed ~= 1 then add("--seed", ("%d"):format(values.seed)) end
   if values.seeds > 1 then add("--seeds", ("%d"):format(values.seeds)) end
+  if values.overwrite then add("--overwrite") end
   if section.knows_dataset and values.dataset ~= "mnist" then add("--dataset", values.dataset) end
   return arguments
 end
@@ -104,10 +105,23 @@ end
 
 -- ---- the work ----------------------------------------------------------------------------------------------------
 
--- Copies what is taken, and sorts out what has to be run.
+-- Nothing of somebody else's is overwritten, unless --overwrite says so. Returns true, or nil and a message.
+local function check_free(planned)
+  for _, section in ipairs(planned) do
+    if run_folder.state(section.folder) ~= "none" then
+      return nil, ("the folder '%s' already holds a run; choose another one with --out, or replace what is there with "
+        .. "--overwrite"):format(section.folder)
+    end
+  end
+  return true
+end
+
+-- Copies what is taken, and sorts out what has to be run. The summary of a run that is replaced goes first: if the new one
+-- fails, the old one must not pass for it.
 local function prepare(planned, resuming)
   local waiting = {}
   for _, section in ipairs(planned) do
+    if not section.taken and not resuming then os.remove(section.folder .. "/summary.json") end
     local finished = resuming and run_folder.state(section.folder) == "finished"
     if section.taken and not finished then
       local ok, message = run_folder.copy(section.taken, section.folder)
@@ -182,15 +196,15 @@ local function read_request(request, known, arguments)
   if not given.threads then values.threads = core.threads() end
   local taken, message = take_runs(values.from)
   if not taken then return nil, message, start end
-  local path
-  path, message = claim(values, given, settings, command)
+  local free, path = true, nil
+  if given.out and not values.overwrite then free, message = check_free(plan(known, values, taken, given.out)) end
+  if free then path, message = claim(values, given, settings, command) end
   if not path then return nil, message, start end
-  return { values = values, taken = taken, path = path, command = command, start = start }
+  return { values = values, planned = plan(known, values, taken, path), path = path, start = start }
 end
 
-local function execute(request, known, asked)
-  local values, resuming, began = asked.values, asked.values.resume ~= "", process.time()
-  local planned = plan(known, values, asked.taken, asked.path)
+local function execute(request, asked)
+  local values, planned, resuming, began = asked.values, asked.planned, asked.values.resume ~= "", process.time()
   local waiting = prepare(planned, resuming)
   for _, name in ipairs { "/report.html", "/report.md" } do os.remove(asked.path .. name) end -- an older page would mislead
   say("report: %s in %s/ (%d experiment%s to run, %d finished)", resuming and "goes on" or "written", asked.path, #waiting,
@@ -222,7 +236,7 @@ function report.write(request)
     io.stderr:write(("%s: %s\nTry '%s --help'.\n"):format(NAME, message, start))
     return exit(2)
   end
-  local ok, result = process.attempt(execute, request, known, asked)
+  local ok, result = process.attempt(execute, request, asked)
   if ok then return exit(result == 0 and 0 or 1) end
   io.stderr:write(("%s: %s\n%s --resume %s goes on with what is missing.\n"):format(NAME, tostring(result), asked.start,
     text.shell { asked.path }))

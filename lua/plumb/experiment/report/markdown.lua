@@ -28,7 +28,7 @@ end
 
 local function title_of(section) return (section.number and section.number .. " " or "") .. escape(section.title) end
 
-local function row(out, ...) write(out, "| " .. table.concat({ ... }, " | "):gsub("%%", "%%%%") .. " |") end
+local function row(out, ...) write(out, "| " .. table.concat({ ... }, " | ") .. " |") end
 
 local function write_figures(out, section)
   for i, figure in ipairs(section.run.figures) do
