@@ -4,13 +4,12 @@
 -- them to those that can. Where a network just manages, at about one parameter for each sample and class, the test loss has its
 -- peak; behind it falls again (double descent: Belkin et al. 2019, Nakkiran et al. 2020). All is measured after the last epoch,
 -- losses are mean cross-entropy in nats; metrics.csv has a row for each network.
--- summary.json, for the ten networks (course) and the small ones (threshold): course_best_parameters, course_best_test_loss (of the
--- network with the smallest test loss), course_largest_test_loss, course_largest_test_accuracy (of the largest network),
--- course_peak (parameters of the network with the highest test loss / (samples x classes)); likewise threshold_best_parameters,
--- threshold_best_test_loss, threshold_largest_test_loss, threshold_largest_test_accuracy, threshold_peak.
--- Verdicts, for course and threshold each: course_fits (do all networks with more parameters than samples x classes fit 99.9 % of
--- the training labels?), course_beyond (has none of them a smaller test loss than the best of the others?), course_descent (has the
--- test loss a peak within a factor of 3 of that many parameters, 5 % above the smallest networks' and the largest one's?).
+-- summary.json, for the ten networks (course) and the small ones (threshold): best_parameters and best_test_loss (of the network
+-- with the smallest test loss), largest_test_loss and largest_test_accuracy (of the largest network), peak (parameters of the
+-- network with the highest test loss / (samples x classes)).
+-- Verdicts, for both: fits (do all networks of more than samples x classes parameters fit 99.9 % of the training labels?), beyond
+-- (has none of them a smaller test loss than the best of the others?), descent (has the test loss a peak within a factor of 3 of
+-- that many parameters, 5 % higher than the best of the smaller and of the larger networks?).
 local plumb = require "plumb"
 local nn, optim, plot, data, measure = plumb.nn, plumb.optim, plumb.plot, plumb.data, plumb.measure
 
@@ -18,27 +17,29 @@ local run = plumb.experiment.start {
   name = "capacity", description = "Networks of growing width: loss and accuracy against the number of parameters.",
   settings = {
     { name = "widths", default = { 50, 100, 250, 500, 550, 750, 1000, 1050, 1500, 2000 }, quick = { 5, 20, 100 }, minimum = 1,
-      help = "hidden units of the networks" },
+      help = "hidden units" },
     { name = "epochs", default = 30, quick = 40, minimum = 1, help = "passes over the training images" },
     { name = "samples", default = 60000, quick = 1000, minimum = 1, help = "training images used, the first so many" },
     { name = "noise", default = 0.0, minimum = 0, maximum = 1, help = "share of the training labels that are random" },
     { name = "batch", default = 600, quick = 100, minimum = 1, help = "images in a batch in training" },
     { name = "threshold_widths", default = { 1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 48, 64, 128, 256, 512 },
-      quick = { 1, 2, 4, 8, 16, 64, 256 }, minimum = 1, help = "the same settings for the small networks (batches are a tenth of the samples) ..." },
-    { name = "threshold_epochs", default = 400, quick = 200, minimum = 1, help = "..." },
-    { name = "threshold_samples", default = 1000, quick = 500, minimum = 1, help = "..." },
-    { name = "threshold_noise", default = 0.2, minimum = 0, maximum = 1, help = "..." },
-    { name = "test_batch", default = 100, minimum = 1, help = "images in a batch in testing" },
+      quick = { 1, 2, 4, 8, 16, 64, 256 }, minimum = 1,
+      help = "of the small networks, whose batches are a tenth of the samples" },
+    { name = "threshold_epochs", default = 400, quick = 200, minimum = 1, help = "of the small networks" },
+    { name = "threshold_samples", default = 1000, quick = 500, minimum = 1, help = "of the small networks" },
+    { name = "threshold_noise", default = 0.2, minimum = 0, maximum = 1, help = "of the small networks" },
     { name = "lr", default = 1e-3, minimum = 0, help = "Adam's learning rate (twice that for the small networks)" },
     { name = "dataset", default = "mnist", choices = { "mnist", "fashion_mnist" }, help = "which images" },
   },
 }
 local settings = run.settings
+local UNITS = { loss = "cross-entropy (nats)", accuracy = "share of images classified as labelled" }
 local families = {
-  { key = "course", logy = true, widths = settings.widths, epochs = settings.epochs, samples = settings.samples, noise = settings.noise,
-    batch = settings.batch, lr = settings.lr },
-  { key = "threshold", widths = settings.threshold_widths, epochs = settings.threshold_epochs, noise = settings.threshold_noise,
-    samples = settings.threshold_samples, batch = math.max(1, settings.threshold_samples // 10), lr = 2 * settings.lr },
+  { key = "course", logy = true, lr = settings.lr, widths = settings.widths, epochs = settings.epochs, batch = settings.batch,
+    samples = settings.samples, noise = settings.noise },
+  { key = "threshold", lr = 2 * settings.lr, widths = settings.threshold_widths, epochs = settings.threshold_epochs,
+    batch = math.max(1, settings.threshold_samples // 10), samples = settings.threshold_samples,
+    noise = settings.threshold_noise },
 }
 
 -- The training images of a family, a share of the labels replaced by random ones, and the test images with their true labels.
@@ -47,7 +48,7 @@ local function load(family)
   train = data.subset(train, math.min(family.samples, #train.y))
   local chosen = plumb.rand({ #train.y }, { seed = run.seed }):lt(family.noise)
   train.y = chosen:where(plumb.randint(1, 10, { #train.y }, { seed = run.seed + 1 }), train.y)
-  return train, data.loader(test, { batch = settings.test_batch, shuffle = false })
+  return train, data.loader(test, { batch = 100, shuffle = false })
 end
 
 local function train(family, width)
@@ -96,16 +97,14 @@ for _, family in ipairs(families) do
       words(least(peak + 1, count)), words(least(1, peak - 1))))
 
   local what = ("%d images, %.0f %% random labels"):format(family.samples, 100 * family.noise)
-  for kind, ylabel in pairs { loss = "cross-entropy (nats)", accuracy = "share of images classified as labelled" } do
-    local curves = { { name = "training", y = at["train_" .. kind] }, { name = "test", y = at["test_" .. kind] } }
-    local low, high = math.huge, -math.huge
-    for _, curve in ipairs(curves) do
-      curve.x, low, high = p, math.min(low, table.unpack(curve.y)), math.max(high, table.unpack(curve.y))
-    end
-    curves[3] = { name = "samples x classes", x = { limit, limit }, y = { low, high }, dash = 3, width = 1, color = "#555555",
-      style = "steps" }
+  for _, kind in ipairs { "loss", "accuracy" } do
+    local training, test = at["train_" .. kind], at["test_" .. kind]
+    local both = table.move(test, 1, count, count + 1, table.move(training, 1, count, 1, {}))
+    local curves = { { name = "training", x = p, y = training }, { name = "test", x = p, y = test },
+      { name = "samples x classes", x = { limit, limit }, y = { math.min(table.unpack(both)), math.max(table.unpack(both)) },
+        dash = 3, width = 1, color = "#555555", style = "steps" } }
     run:figure(named(kind), plot.lines(curves, { title = ("Networks 784-H-10 on %s: %s"):format(what, kind), logx = true,
-      logy = kind == "loss" and family.logy, xlabel = "parameters", ylabel = ylabel, legend = "right" }),
+      logy = kind == "loss" and family.logy, xlabel = "parameters", ylabel = UNITS[kind], legend = "right" }),
       ("Final %s of networks of growing width, on %s. The dashed line stands at one parameter for each sample and class."):format(
         kind, what))
   end

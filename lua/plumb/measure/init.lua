@@ -20,7 +20,7 @@ local parts = {
   interpolate = { "interpolate" },
   sharpness = { "sharpness", "sampled_sharpness" },
   sensitivity = { "sensitivity" },
-  surface = { "filter_normalised_direction", "surface" },
+  surface = { "filter_normalised_direction", "surface", "path_plane", "variance_share" },
   statistics = { "correlation", "median", "median_of_tenth", "columns" },
 }
 

@@ -4,6 +4,7 @@ local report = require "plumb.report"
 local format = require "plumb.format"
 local objective = require "plumb.measure.objective"
 local Module = require "plumb.nn.module"
+local pca = require "plumb.measure.pca"
 
 local surface = {}
 
@@ -94,6 +95,76 @@ function surface.surface(...)
     return losses
   end)
   return y and rows or rows[1]
+end
+
+-- ---- the path of a training ----
+
+-- A list of vectors (P) as the rows of a float64 matrix.
+local function matrix_of(vectors)
+  local rows = {}
+  for i, vector in ipairs(vectors) do rows[i] = vector:double():reshape(1, -1) end
+  return core.concat(rows, 1)
+end
+
+-- A list of vectors, each as long as the first theta.
+local function check_vectors(who, name, list, thetas)
+  if type(list) ~= "table" or #list == 0 then report.fail("%s: %s must be a list of vectors", who, name) end
+  for i, vector in ipairs(list) do
+    if not core.is_tensor(vector) or vector:dim() ~= 1 or vector:numel() ~= thetas[1]:numel() then
+      report.fail("%s: %s[%d] must be a vector like the first theta, not %s", who, name, i,
+        core.is_tensor(vector) and "of shape " .. format.shape(vector) or type(vector))
+    end
+  end
+end
+
+-- `count` numbers from below the least to above the largest of a list, by a share of their distance.
+local function around(list, count, margin)
+  local low, high, steps = math.min(table.unpack(list)), math.max(table.unpack(list)), {}
+  local room = margin * (high > low and high - low or 1)
+  for i = 1, count do steps[i] = low - room + (high - low + 2 * room) * (i - 1) / (count - 1) end
+  return steps
+end
+
+--- measure.path_plane(thetas, {points = 51, margin = 0.25}) -> the plane through the last of the recorded thetas along their two
+--- principal components (Li et al. 2018, section 7): a table with what measure.surface takes, x and y (unit vectors like theta),
+--- along_x and along_y (`points` numbers each, which reach beyond the path by `margin` of its extent); path = {x =, y =}, the
+--- path projected onto the plane, seen from the last theta; and pca, what measure.pca returned.
+function surface.path_plane(thetas, options)
+  local who = "measure.path_plane"
+  options = report.options(who, options, { points = 51, margin = 0.25 })
+  local points, margin = report.integer(who, "points", options.points, 2), report.number(who, "margin", options.margin, 0)
+  if type(thetas) ~= "table" or #thetas < 3 then
+    report.fail("%s: a list of at least three recorded thetas, not %s", who, type(thetas) == "table" and #thetas or type(thetas))
+  end
+  local found = pca.pca(thetas, 2)
+  local x, y = found:curve(thetas)
+  local last, dtype = #x, thetas[1]:dtype()
+  local end_x, end_y = x[last], y[last]
+  for i = 1, last do x[i], y[i] = x[i] - end_x, y[i] - end_y end
+  return { x = found.components[1]:cast(dtype):evaluate(), y = found.components[2]:cast(dtype):evaluate(), pca = found,
+    along_x = around(x, points, margin), along_y = around(y, points, margin), path = { x = x, y = y } }
+end
+
+--- measure.variance_share(thetas, directions) -> the share, 0 to 1, of the variance of recorded thetas (a list of vectors) that
+--- the space spanned by a list of independent directions shows; of principal components it is the sum of their ratios.
+function surface.variance_share(thetas, directions)
+  local who = "measure.variance_share"
+  check_vectors(who, "thetas", thetas, thetas)
+  check_vectors(who, "directions", directions, thetas)
+  local mean = matrix_of(thetas):mean(1) -- (P)
+  local d, total, along = matrix_of(directions), 0, nil -- (k, P)
+  for _, theta in ipairs(thetas) do
+    local centred = theta:double() - mean
+    local a = d:matmul(centred) -- (k)
+    total = total + centred:square():sum():item()
+    along = (along and along + a:reshape(-1, 1) * a or a:reshape(-1, 1) * a):evaluate()
+  end
+  if total == 0 then return 0 end
+  local ok, solved = pcall(core.linalg.solve, d:matmul(d:transpose(1, 2)), along) -- (D D^T)^-1 D C D^T
+  if not ok then report.fail("%s: the directions are not independent", who) end
+  local trace = 0
+  for i, row in ipairs(solved:tolist()) do trace = trace + row[i] end
+  return trace / total
 end
 
 return surface
