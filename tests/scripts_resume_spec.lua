@@ -10,7 +10,7 @@ local process, read = plumb.core.process, folders.read
 local KILLS = tonumber(os.getenv("PLUMB_KILLS")) or 1
 local PATIENCE_SECONDS = 120
 
-local dataset = not plumb.data.missing("mnist") and "mnist" or not plumb.data.missing("fashion_mnist") and "fashion_mnist"
+local dataset = require("script_runs").dataset
 
 -- Forms of about a second; false: no experiment of its own.
 local TINY = {
@@ -20,6 +20,8 @@ local TINY = {
   gradient_norm = "--epochs 30 --points 256 --image-epochs 3 --samples 600",
   minimal_ratio = "--networks 3 --steps 30 --polish 3 --epochs 10",
   visualize_optimization = "--runs 3 --image-epochs 4 --samples 300 --function-epochs 8 --records 3",
+  flatness = "--samples 300 --epochs 2 --batches 20,100 --steps 4",
+  flatness_batches = "--samples 300 --epochs 2 --sizes 30,100,300",
   report = false,
 }
 
