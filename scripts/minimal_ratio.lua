@@ -8,8 +8,8 @@
 -- near_ratio, critical_ratio, near_sampled, critical_sampled: Spearman's rank correlation of the ratio and of its sampled form
 -- with the loss (neither a log scale nor single outliers change it), 'none' where all are equal; pearson: Pearson's for
 -- near_sampled, with log10 of the loss; along_training: the rank correlation of |gradient| / loss, also called minimal ratio,
--- with the validation loss in a training. Verdicts sinc_near_ratio_follows, ...: such a correlation is -0.5 or less, as
--- published; at critical points 'not converged' where fewer than half of the networks got there.
+-- with the validation loss in a training. Verdicts near_ratio_follows, near_sampled_follows, critical_ratio_follows,
+-- critical_sampled_follows: -0.5 or less; at critical points 'not converged' where fewer than half of the networks got there.
 local plumb = require "plumb"
 local nn, optim, plot, measure = plumb.nn, plumb.optim, plumb.plot, plumb.measure
 

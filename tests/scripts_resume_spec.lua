@@ -10,7 +10,7 @@ local process, read = plumb.core.process, folders.read
 local KILLS = tonumber(os.getenv("PLUMB_KILLS")) or 1
 local PATIENCE_SECONDS = 120
 
-local dataset = not plumb.data.missing("mnist") and "mnist" or not plumb.data.missing("fashion_mnist") and "fashion_mnist"
+local dataset = require("script_runs").dataset
 
 -- Forms of about a second; false: no experiment of its own.
 local TINY = {
@@ -22,6 +22,8 @@ local TINY = {
   visualize_optimization = "--runs 3 --image-epochs 4 --samples 300 --function-epochs 8 --records 3",
   flatness = "--samples 200 --epochs 3 --batches 10,50 --steps 2",
   flatness_batches = "--samples 200 --epochs 3 --sizes 10,40 --measured 50",
+  capacity = "--samples 200 --epochs 3 --widths 5,20 --threshold-samples 100 --threshold-epochs 5 --threshold-widths 2,20",
+  surface = "--samples 200 --measured 50 --epochs 3 --points 5",
   report = false,
 }
 
