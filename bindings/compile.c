@@ -331,6 +331,16 @@ static int compiled_describe(lua_State *L) {
     return 1;
 }
 
+/* plan_times(f, ...) -> text: each plan that ran in f(...), with the shortest time of each kernel call. */
+static int plan_times(lua_State *L) {
+    plan_timing_begin();
+    int status = lua_pcall(L, lua_gettop(L) - 1, 0, 0);
+    const char *text = plan_timing_end();
+    if (status != LUA_OK) return lua_error(L);
+    lua_pushstring(L, text != NULL ? text : "");
+    return 1;
+}
+
 void class_register(lua_State *L, const char *name, const documented_function *methods, lua_CFunction collect,
                     lua_CFunction call) {
     luaL_newmetatable(L, name);
@@ -349,7 +359,7 @@ static int is_compiling(lua_State *L) {
 }
 
 void compile_register(lua_State *L) {
-    static const luaL_Reg functions[] = {{"compile", compiled_new},
+    static const luaL_Reg functions[] = {{"compile", compiled_new}, {"plan_times", plan_times},
                                          {"is_compiling", is_compiling}, {NULL, NULL}};
     static const documented_function compiled_methods[] = {
         {"describe", compiled_describe, "compiled:describe() -> text: the kernel calls of each of its plans, one a line."},

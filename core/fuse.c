@@ -63,10 +63,17 @@ static void repeat_first(char *out, int64_t length, int64_t count, int64_t bytes
         memcpy(out + filled * bytes, out, (size_t)((filled * 2 <= count ? filled : count - filled) * bytes));
 }
 
-/* Elements begin .. begin + count - 1, in row-major order, of a strided operand. */
-#define GATHER_ROW(T)                                                                          \
-    for (int64_t i = 0; i < run; i++) ((T *)(void *)out)[i] = ((const T *)(const void *)in)[i * stride]
+/* out (run) = in (run), whose numbers lie `stride` apart, or are one and the same. */
+#define GATHER_ROW(T)                                                                                     \
+    static void gather_row_##T(T *out, const T *in, int64_t run, int64_t stride) {                        \
+        T same = *in;                                                                                     \
+        for (int64_t i = 0; stride == 0 && i < run; i++) out[i] = same;                                   \
+        for (int64_t i = 0; stride != 0 && i < run; i++) out[i] = in[i * stride];                         \
+    }
+GATHER_ROW(uint32_t)
+GATHER_ROW(uint64_t)
 
+/* Elements begin .. begin + count - 1, in row-major order, of a strided operand. */
 static void load_general(const operand *a, int64_t begin, int64_t count, char *out) {
     int64_t index[MAX_RANK], rest = begin, bytes = (int64_t)dtype_bytes(a->type);
     int inner = a->shape.rank - 1;
@@ -81,8 +88,8 @@ static void load_general(const operand *a, int64_t begin, int64_t count, char *o
         const char *in = row;
         if (run > count) run = count;
         if (stride == 1) memcpy(out, in, (size_t)(run * bytes));
-        else if (bytes == 4) GATHER_ROW(uint32_t);
-        else GATHER_ROW(uint64_t);
+        else if (bytes == 4) gather_row_uint32_t((uint32_t *)(void *)out, (const uint32_t *)(const void *)in, run, stride);
+        else gather_row_uint64_t((uint64_t *)(void *)out, (const uint64_t *)(const void *)in, run, stride);
         if (inner > 0 && a->strides[inner - 1] == 0 && run == a->shape.size[inner]) { /* as often as the row comes again */
             int64_t rows = a->shape.size[inner - 1] - index[inner - 1], all = rows * run < count ? rows * run : count;
             repeat_first(out, run, all, bytes);

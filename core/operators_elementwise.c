@@ -101,6 +101,13 @@ static node *op_pow_growth(node *r, node *x) {
     return op_where(at_zero, op_number_like(x, 0), growth);
 }
 
+/* The slope of r = leaky_relu(x): 1 for positive x, else p. Of a positive p the result has the sign of x, which then needs no
+ * memory of its own. */
+static node *op_leaky_slope(node *x, node *r, double p) {
+    node *signs = p > 0 ? r : x;
+    return op_where(op_gt(signs, op_number_like(x, 0)), op_number_like(x, 1), op_number_like(x, p));
+}
+
 /* The slope of elu and selu: `right` for positive x, else left * e^x. */
 static node *op_elu_slope(node *x, double left, double right) {
     node *zero = op_number_like(x, 0);

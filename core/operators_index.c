@@ -55,14 +55,22 @@ static void add_row(dtype type, int64_t count, char *out, const char *in) {
 
 /* --- index_select and index_add: attributes: the axis --------------------------------------------------------- */
 
+/* Slices of one number each, without a call for every one. */
+#define SELECT_NUMBERS(T) \
+    for (int64_t i = 0; i < count; i++) ((T *)(void *)to)[i] = ((const T *)(const void *)from)[index[i]]
+
 static void run_index_select(const node *y, const operand *inputs, const operand *out) {
     around a = around_axis(inputs[0].shape, y->attributes[0]);
     const int64_t *index = (const int64_t *)(void *)inputs[1].data;
     int64_t count = inputs[1].shape.size[0], row = a.inner * (int64_t)dtype_bytes(out->type);
     check_indices("index_select", &inputs[1], a.size);
-    for (int64_t o = 0; o < a.outer; o++)
-        for (int64_t i = 0; i < count; i++)
-            memcpy(out->data + (o * count + i) * row, inputs[0].data + (o * a.size + index[i] - 1) * row, (size_t)row);
+    for (int64_t o = 0; o < a.outer; o++) {
+        char *to = out->data + o * count * row;
+        const char *from = inputs[0].data + (o * a.size - 1) * row;
+        if (row == 4) SELECT_NUMBERS(uint32_t);
+        else if (row == 8) SELECT_NUMBERS(uint64_t);
+        else for (int64_t i = 0; i < count; i++) memcpy(to + i * row, from + index[i] * row, (size_t)row);
+    }
 }
 static node *gradient_index_select(node *y, node *g, int index) {
     int axis = (int)y->attributes[0];

@@ -18,8 +18,14 @@ void plan_release(plan *p);
  * nothing is changed; an interrupt (fail.h) is one. */
 void plan_run(plan *p, const array *leaves, array *outputs);
 
-/* The plan as text, one kernel call a line, for people and tests; the caller frees it. */
+/* The plan as text, one kernel call a line, for people and tests; the caller frees it. NULL: no memory. */
 char *plan_describe(const plan *p);
+
+/* From plan_timing_begin to plan_timing_end the time of each kernel call is taken, of all plans that run. The end gives each of
+ * these plans as plan_describe shows it, with the shortest time of each call and of whole runs: a text that stays until the next
+ * beginning, or NULL when there is no memory for it. */
+void plan_timing_begin(void);
+const char *plan_timing_end(void);
 
 /* What stands for a value that is not there yet: a leaf of a plan (a compiled function's). */
 node *op_argument(dtype type, shape s, const int64_t *strides);

@@ -28,6 +28,7 @@ typedef struct {
     fused *program;
     void (*run)(const node *y, const operand *inputs, const operand *out);
     int operand_begin, operand_count; /* a kernel's last operand is its result */
+    int64_t nanoseconds;              /* of the fastest timed run */
 } instruction;
 
 typedef struct {
@@ -37,6 +38,8 @@ typedef struct {
 
 struct plan {
     size_t references;
+    plan *next_timed;           /* the list of plan_timing_begin */
+    int64_t timed_runs, nanoseconds;
     int leaf_count, output_count, storage_count, kept_count, instruction_count, operand_count, skeleton_count;
     int stoppable_count; /* the instructions before the first that writes over a leaf's memory */
     size_t scratch_bytes;

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "fail.h"
 #include "kernels.h"
@@ -54,7 +55,7 @@ static void workspace_reserve(size_t bytes) {
     workspace_bytes = bytes;
 }
 
-/* --- running ----------------------------------------------------------------------------------------------------------- */
+/* --- before and after a run -------------------------------------------------------------------------------------------- */
 
 static void find_bases(plan *p, const array *leaves) {
     for (int k = 0; k < p->kept_count; k++) {
@@ -93,21 +94,65 @@ static void run_over(void *object) {
     plan_release(p);
 }
 
+/* --- timing: the plans that ran since it began, owned ------------------------------------------------------------------- */
+
+static bool timing;
+static plan *first_timed;
+static char *timing_text;
+
+static int64_t nanoseconds_now(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+static void keep_fastest(int64_t *nanoseconds, int64_t now, int64_t runs_before) {
+    if (runs_before == 0 || now < *nanoseconds) *nanoseconds = now;
+}
+
+static void forget_timed(void) {
+    for (plan *p; (p = first_timed) != NULL; plan_release(p)) {
+        first_timed = p->next_timed;
+        p->timed_runs = 0;
+    }
+}
+
+void plan_timing_begin(void) {
+    forget_timed();
+    free(timing_text);
+    timing_text = NULL;
+    timing = true;
+}
+
+static void add_timed(plan *p) {
+    if (p->timed_runs++ > 0) return;
+    p->next_timed = first_timed;
+    first_timed = plan_retain(p);
+}
+
+/* --- running ----------------------------------------------------------------------------------------------------------- */
+
+static void run_instruction(const plan *p, const instruction *now) {
+    const operand *operands = p->operands + now->operand_begin;
+    if (now->program != NULL) fused_run(now->program, operands);
+    else now->run(now->call, operands, operands + now->operand_count - 1);
+}
+
 /* What is stoppable has not yet overwritten a leaf: there an interrupt ends the run, within an instruction too. */
 static void run_instructions(const plan *p, int begin, int end, bool stoppable) {
     pool_end_early(stoppable);
     for (int k = begin; k < end; k++) {
-        const instruction *now = &p->instructions[k];
-        const operand *operands = p->operands + now->operand_begin;
+        int64_t started = timing ? nanoseconds_now() : 0;
         if (stoppable) interrupt_check();
-        if (now->program != NULL) fused_run(now->program, operands);
-        else now->run(now->call, operands, operands + now->operand_count - 1);
+        run_instruction(p, &p->instructions[k]);
+        if (timing) keep_fastest(&p->instructions[k].nanoseconds, nanoseconds_now() - started, p->timed_runs);
     }
     if (stoppable) interrupt_check();
     pool_end_early(false);
 }
 
 void plan_run(plan *p, const array *leaves, array *outputs) {
+    int64_t started = timing ? nanoseconds_now() : 0;
     scope_reserve();
     scope_add(plan_retain(p), run_over);
     workspace_reserve(p->scratch_bytes);
@@ -119,25 +164,46 @@ void plan_run(plan *p, const array *leaves, array *outputs) {
     run_instructions(p, p->stoppable_count, p->instruction_count, false);
     for (int o = 0; o < p->output_count; o++) outputs[o] = output_array(p, &p->outputs[o], leaves);
     drop_kept_values(p);
+    if (!timing) return;
+    keep_fastest(&p->nanoseconds, nanoseconds_now() - started, p->timed_runs);
+    add_timed(p);
+}
+
+/* --- plans as text ----------------------------------------------------------------------------------------------------- */
+
+static void describe(const plan *p, FILE *out) {
+    fprintf(out, "%d leaves, %d outputs, %d calls, workspace %zu bytes", p->leaf_count, p->output_count,
+            p->instruction_count, p->scratch_bytes);
+    if (p->timed_runs > 0)
+        fprintf(out, ", %lld runs, the fastest %.2f us", (long long)p->timed_runs, (double)p->nanoseconds * 1e-3);
+    fprintf(out, "\n");
+    for (int k = 0; k < p->instruction_count; k++) {
+        const instruction *now = &p->instructions[k];
+        const operand *result = &p->operands[now->operand_begin + now->operand_count - 1];
+        const char *name = now->program != NULL ? "fused" : now->call != NULL && now->run == now->call->op->run ? now->call->op->name : "copy";
+        if (p->timed_runs > 0) fprintf(out, "%9.2f us  ", (double)now->nanoseconds * 1e-3);
+        fprintf(out, "%s -> %s %s", name, dtype_name(result->type), shape_format(result->shape).text);
+        if (now->program != NULL) fprintf(out, ", %d steps, %d operands", now->program->step_count, now->program->operand_count);
+        fprintf(out, "\n");
+    }
 }
 
 char *plan_describe(const plan *p) {
     char *text = NULL;
     size_t length;
     FILE *out = open_memstream(&text, &length);
-    if (out == NULL) fail(ERROR_MEMORY, "out of memory: a plan's description");
-    fprintf(out, "%d leaves, %d outputs, %d calls, workspace %zu bytes\n", p->leaf_count, p->output_count,
-            p->instruction_count, p->scratch_bytes);
-    for (int k = 0; k < p->instruction_count; k++) {
-        const instruction *now = &p->instructions[k];
-        const operand *result = &p->operands[now->operand_begin + now->operand_count - 1];
-        const char *name = now->program != NULL ? "fused" : now->call != NULL && now->run == now->call->op->run ? now->call->op->name : "copy";
-        fprintf(out, "%s -> %s %s", name, dtype_name(result->type), shape_format(result->shape).text);
-        if (now->program != NULL) fprintf(out, ", %d steps, %d operands", now->program->step_count, now->program->operand_count);
-        fprintf(out, "\n");
-    }
-    fclose(out);
-    return text;
+    if (out == NULL) return NULL;
+    describe(p, out);
+    return fclose(out) == 0 ? text : NULL;
+}
+
+const char *plan_timing_end(void) {
+    size_t length;
+    timing = false;
+    FILE *out = open_memstream(&timing_text, &length);
+    for (const plan *p = first_timed; out != NULL && p != NULL; p = p->next_timed) describe(p, out);
+    forget_timed();
+    return out != NULL && fclose(out) == 0 ? timing_text : NULL;
 }
 
 /* --- arguments --------------------------------------------------------------------------------------------------------- */

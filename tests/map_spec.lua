@@ -477,6 +477,16 @@ describe("experiment.map", function()
       plumb.threads(threads)
     end)
 
+    it("has seeds for its trials, which runs with other seeds do not have", function()
+      local function seeds(first) return start({ "--seed", first, "--overwrite" }):seeds(3) end
+      assert.same({ { 1, 2, 3 }, { 4, 5, 6 }, { -2, -1, 0 } }, { seeds("1"), seeds("2"), seeds("0") })
+      local run = start({ "--overwrite" })
+      support.fails_here(function() run:seeds(0) end, "run:seeds", "count")
+      local results
+      caught(function() results = run:map({ 1 }, function() return run:seeds(2) end) end)
+      assert.same({ { 1, 2 } }, results)
+    end)
+
     it("keeps declared columns, and mistakes in rows are the trial's", function()
       local run = start({}, { columns = { "epoch", "loss" } })
       local _, _, _, _, failures = caught(function()

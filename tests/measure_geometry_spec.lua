@@ -81,6 +81,37 @@ describe("measure.pca", function()
   end)
 end)
 
+describe("measure.pca for a plot", function()
+  it("gives a path's coordinates in two components, and their labels", function()
+    local thetas = {}
+    for i = 1, 6 do thetas[i] = plumb.randn({ 9 }, { dtype = "float64", seed = i }) end
+    local pca = measure.pca(thetas, 3, { layer = { 2, 7 } })
+    local x, y = pca:curve({ thetas[4], thetas[2] })
+    same_numbers(x, { pca.projections[{ 4, 1 }]:item(), pca.projections[{ 2, 1 }]:item() }, 1e-13, "component 1")
+    same_numbers(y, { pca.projections[{ 4, 2 }]:item(), pca.projections[{ 2, 2 }]:item() }, 1e-13, "component 2")
+    local again, third = pca:curve(thetas, { axes = { 2, 3 } })
+    same_numbers(again, flat(pca.projections:slice(2, 2, 2)), 1e-13, "component 2")
+    same_numbers(third, flat(pca.projections:slice(2, 3, 3)), 1e-13, "component 3")
+    assert.equal(("component 2 (%.0f %% of the variance)"):format(100 * pca.explained_variance_ratio[2]), pca:label(2))
+    support.fails_here(function() pca:curve(thetas, { axes = { 1, 4 } }) end, "axes[2]", "1 to 3")
+    support.fails_here(function() pca:curve(thetas, { axes = 1 }) end, "axes")
+    support.fails_here(function() pca:label(4) end, "axis", "1 to 3")
+  end)
+end)
+
+describe("measure.travel", function()
+  it("is the longest way from start to end, and the shortest between two ends", function()
+    local function at(...) return plumb.tensor { ... } end
+    local paths = { { at(0, 0), at(9, 9), at(3, 4) }, { at(1, 1), at(1, 3) }, { at(0, 1), at(1, 4) } }
+    assert.same({ 5, 1 }, { measure.travel(paths) })
+    assert.same({ 5 }, { measure.travel { paths[1] } })
+    support.fails_here(function() measure.travel {} end, "list of lists")
+    support.fails_here(function() measure.travel { { at(1) }, {} } end, "path 2")
+    support.fails_here(function() measure.travel { { at(1) }, { at(1), at(1, 2) } } end, "path 2", "(2)")
+    support.fails_here(function() measure.travel { { 3 } } end, "path 1", "number")
+  end)
+end)
+
 describe("measure.interpolate", function()
   it("meets the models' own metrics at its ends, bit for bit", function()
     local model, loss, set = network({ 1, 6, 1 }, 23)
@@ -98,6 +129,36 @@ describe("measure.interpolate", function()
     assert.is_true(near(values[3], middle, 1e-5))
     local losses = measure.interpolate(model, a, b, plumb.tensor { 0, 1 }, measure.loss(model, loss, set))
     assert.is_true(near(losses[1], values[2], 1e-6) and near(losses[2], values[4], 1e-6))
+  end)
+
+  it("does so with batch normalisation, dropout and a model in training mode, for losses, accuracies and fit's own figures", function()
+    plumb.manual_seed(3)
+    local model = nn.Sequential { nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.4), nn.Linear(8, 3) }
+    local set = { x = plumb.randn({ 50, 4 }, { seed = 1 }), y = plumb.randint(1, 3, { 50 }, { seed = 2 }) }
+    plumb.fit(model, set, { loss = nn.cross_entropy, optimizer = plumb.optim.Adam {}, epochs = 2, progress = false })
+    local a = model.theta
+    local b, buffers = a + plumb.randn({ #a }, { seed = 9 }), model.buffers
+    plumb.manual_seed(77)
+    local random = plumb.rand(3)
+    plumb.manual_seed(77)
+    local found = measure.interpolate(model, a, b, { 0, 0.5, 1 }, function(f)
+      local output = f(set.x)
+      return { nn.cross_entropy(output, set.y):item(), nn.accuracy(output, set.y):item() }
+    end)
+    local losses = measure.interpolate(model, a, b, { 0, 0.5, 1 }, measure.loss(model, nn.cross_entropy, set))
+    same_bits(plumb.rand(3), random, "random state")
+    same_bits(model.theta, a, "theta")
+    same_bits(model.buffers, buffers, "running statistics")
+    assert.is_true(model.training)
+    for place, theta in pairs { a, [3] = b } do
+      model.theta = theta
+      model:eval()
+      local output = model(set.x)
+      assert.same({ nn.cross_entropy(output, set.y):item(), nn.accuracy(output, set.y):item() }, found[place])
+      assert.same({ plumb.fit.evaluation(model, nn.cross_entropy, true)(set) }, found[place])
+      assert.equal(found[place][1], losses[place])
+    end
+    assert.is_true(found[2][1] ~= found[1][1] and found[2][1] ~= found[3][1])
   end)
 
   it("hands on tables, and what it evaluates at", function()
@@ -192,6 +253,10 @@ describe("measure.find_critical_point", function()
       same_numbers(flat(result.theta), flat(linalg.solve(A, b)), 1e-7, "A^-1 b")
       assert.is_true(near(result.loss, L(result.theta):item(), 1e-12))
       assert.equal(3, #result.stages)
+      for _, stage in ipairs(result.stages) do -- each stage's point is there to be measured
+        local norm, loss = measure.gradient_norm(L, stage.theta)
+        assert.is_true(near(norm, stage.gradient_norm, 1e-12) and near(loss, stage.loss, 1e-12))
+      end
     end
   end)
 
@@ -255,6 +320,12 @@ describe("measure.correlation and measure.median", function()
     assert.equal(1, measure.correlation({ 1, 2, 3, 4 }, { 0, 1, 10, 1000 }, { rank = true }))
     assert.is_true(near(measure.correlation({ 1, 1, 2, 3 }, { 5, 5, 6, 9 }, { rank = true }), 1, 1e-14)) -- ties
     assert.is_nil(measure.correlation({ 1, 2 }, { 3, 3 }))
+    local ramp, tenths = {}, {}
+    for i = 1, 40 do ramp[i] = i end
+    for i = 1, 10 do tenths[i] = measure.median_of_tenth(ramp, i) end
+    assert.same({ 2.5, 6.5, 10.5, 14.5, 18.5, 22.5, 26.5, 30.5, 34.5, 38.5 }, tenths)
+    assert.same({ 5, 5, 5 }, { measure.median_of_tenth({ 5, 5, 9 }, 1), measure.median_of_tenth({ 9, 5 }, 10),
+      measure.median_of_tenth(plumb.tensor { 5 }, 3) })
     assert.same({ 2, 2.5, 7 }, { measure.median { 3, 1, 2 }, measure.median { 4, 1, 2, 3 }, measure.median(plumb.tensor { 7 }) })
   end)
 
@@ -264,6 +335,19 @@ describe("measure.correlation and measure.median", function()
     support.fails_here(function() return (measure.correlation({ 1, 2 }, { 1, 1 / 0 })) end, "y[2]", "not finite")
     support.fails_here(function() return (measure.correlation(3, { 1 })) end, "x must be a list")
     support.fails_here(function() return (measure.median {}) end, "no values")
+    support.fails_here(function() return (measure.median_of_tenth({}, 1)) end, "no values")
+    support.fails_here(function() return (measure.median_of_tenth({ 1 }, 11)) end, "tenth", "10", "11")
+  end)
+end)
+
+describe("measure.columns", function()
+  it("turns rows into lists by name", function()
+    assert.same({ loss = { 1, 2 }, name = { "a", "b" } }, measure.columns { { loss = 1, name = "a" }, { loss = 2, name = "b" } })
+    assert.same({}, measure.columns {})
+    support.fails_here(function() measure.columns { { a = 1 }, { b = 1 } } end, "'b' of row 2")
+    support.fails_here(function() measure.columns { { a = 1, b = 1 }, { b = 1 } } end, "'a'", "row 2")
+    support.fails_here(function() measure.columns { 3 } end, "row 1", "number")
+    support.fails_here(function() measure.columns() end, "nil")
   end)
 end)
 
@@ -277,17 +361,21 @@ describe("measuring", function()
     return model, nn.mse_loss, set
   end
 
-  local function everything(model, loss, set)
-    local L = measure.loss(model, loss, set)
+  -- A number of each measure, the data in batches of `batch`.
+  local function everything(model, loss, set, batch)
+    local L = measure.loss(model, loss, set, { batch = batch })
+    local function of(name, options)
+      options = options or {}
+      options.batch = batch
+      return measure[name](model, loss, set, options)
+    end
     return {
-      (measure.gradient_norm(model, loss, set)), (measure.gradient_loss_ratio(model, loss, set)), L(model.theta):item(),
-      measure.hessian(model, loss, set):abs():sum():item(), (measure.trace(model, loss, set, { samples = 3 })),
-      measure.lanczos(model, loss, set, { k = 2 }).values:sum():item(), measure.density(L, nil, { probes = 1 }):moment(1),
-      measure.minimal_ratio(model, loss, set).ratio, (measure.sampled_minimal_ratio(model, loss, set, { samples = 20 })),
-      (measure.sharpness(model, loss, set, { steps = 3 })), (measure.sampled_sharpness(model, loss, set, { samples = 5 })),
-      (measure.sensitivity(model, loss, set)), measure.find_critical_point(L, nil, { minimise_steps = 5, gradient_steps = 5,
-        polish_steps = 2 }).loss,
-      table.unpack(measure.interpolate(model, model.theta, model.theta + 1, { 0, 1 }, function(f) return f(set.x):sum() end)),
+      (of("gradient_norm")), (of("gradient_loss_ratio")), L(model.theta):item(), of("hessian"):abs():sum():item(),
+      of("hvp")(model.theta):norm():item(), (of("trace", { samples = 3 })), of("lanczos", { k = 2 }).values:sum():item(),
+      measure.density(L, nil, { probes = 1 }):moment(1), of("minimal_ratio").ratio,
+      (of("sampled_minimal_ratio", { samples = 20 })), (of("sharpness", { steps = 3 })), (of("sampled_sharpness", { samples = 5 })),
+      (of("sensitivity")), measure.find_critical_point(L, nil, { minimise_steps = 5, gradient_steps = 5, polish_steps = 2 }).loss,
+      table.unpack(measure.interpolate(model, model.theta, model.theta + 1, { 0, 1 }, L)),
     }
   end
 
@@ -305,6 +393,16 @@ describe("measuring", function()
     model:eval()
     assert.same(first, everything(model, loss, set))
     assert.equal(loss(model(set.x), set.y):item(), first[3])
+  end)
+
+  it("gives the same to 1e-10, however the data are split into batches", function()
+    local model, loss, set = normalised()
+    local whole = everything(model, loss, set)
+    for _, batch in ipairs { 1, 6, 19 } do
+      for i, value in ipairs(everything(model, loss, set, batch)) do
+        assert.is_true(near(value, whole[i], 1e-10), ("measure %d in batches of %d: %.17g, %.17g"):format(i, batch, value, whole[i]))
+      end
+    end
   end)
 
   it("leaves no memory behind", function()

@@ -88,6 +88,14 @@ describe("fit's option record", function()
     assert.equal(3, #run.recorded.loss)
   end)
 
+  it("holds the ratio of the gradient's norm to the loss", function()
+    local recorded = train({ "gradient_loss_ratio", "gradient_norm", "loss" }, "float64").recorded
+    for step, ratio in ipairs(recorded.gradient_loss_ratio) do
+      assert.is_true(near(ratio, recorded.gradient_norm[step] / recorded.loss[step], 1e-15))
+    end
+    assert.equal(3, #recorded.gradient_loss_ratio)
+  end)
+
   it("changes nothing in the training, and records batches of all sizes", function()
     local plain, recorded = train(nil, "float32", { batch = 7 }), train({ "gradient_norm", "loss" }, "float32", { batch = 7 })
     assert.same(plain.train_loss, recorded.train_loss)

@@ -110,6 +110,40 @@ describe("measure.lanczos", function()
     assert.is_false(result.all_converged)
   end)
 
+  it("agrees with eigh to 1e-8 where spectra are hard: equal, clustered, of low rank, of all sizes", function()
+    local spectra = {
+      nothing = function() return 0 end, identity = function() return 3 end, signs = function(i) return i % 2 == 0 and 1 or -1 end,
+      equal_at_top = function(i) return i > 30 and 7 or i / 40 end, tens = function(i) return i // 10 end,
+      pairs_1e7 = function(i) return i // 2 + i % 2 * 1e-7 end, cluster_1e9 = function(i) return i > 35 and 5 + i * 1e-9 or -i / 40 end,
+      geometric = function(i) return 10 ^ (-i / 3) end, low_rank = function(i) return i <= 35 and 0 or i - 37.5 end,
+      network = function(i) return i <= 35 and 1e-6 * (i - 20) or (i - 35) ^ 2 end, large = function(i) return 10.0 ^ (i / 3) end,
+      tiny = function(i) return i * 1e-12 end,
+    }
+    for name, value in pairs(spectra) do
+      local values = {}
+      for i = 1, 40 do values[i] = value(i) end
+      local A, L, theta = quadratic(values)
+      values = flat(linalg.eigvalsh((A + A:t()) / 2))
+      local scale = math.max(-values[1], values[40], 1e-300)
+      for _, which in ipairs { "largest", "smallest", "both", "magnitude" } do
+        for _, k in ipairs { 1, 5, 20, which == "both" and 20 or 40 } do
+          local result = measure.lanczos(L, theta, { k = k, which = which })
+          local found, wanted = flat(result.values), expected(values, k, which)
+          assert.is_true(result.all_converged, name)
+          assert.equal(#wanted, #found)
+          if which == "magnitude" then -- of x and -x either may be taken
+            for i = 1, #found do found[i], wanted[i] = math.abs(found[i]), math.abs(wanted[i]) end
+            table.sort(found)
+            table.sort(wanted)
+          end
+          for i = 1, #found do
+            assert.is_true(math.abs(found[i] - wanted[i]) <= 1e-8 * scale, ("%s, %s %d"):format(name, which, k))
+          end
+        end
+      end
+    end
+  end)
+
   it("says what has not converged, with its true residual", function()
     local values = spectrum(200)
     local A, L, theta = quadratic(values)

@@ -184,17 +184,18 @@ local function compile_step(model, options, with_accuracy, state_count, source, 
   end)
 end
 
---- fit.evaluation(model, loss, with_accuracy) -> function(set) -> the mean loss, and the accuracy or nil: fit's measure of a
---- model on a data set or loader, in batches and in evaluation mode, whatever mode the model is in.
+--- fit.evaluation(model, loss, with_accuracy) -> function(set, theta = model.theta) -> the mean loss, and the accuracy or nil:
+--- fit's measure of a model on a data set or loader, in batches and in evaluation mode, whatever mode the model is in.
 local function make_evaluation(model, loss_of, with_accuracy)
   local evaluate = transform.compile(function(theta, x, y, buffers)
     local output = model:at(theta, { training = false, buffers = buffers })(set.numbers(x, theta:dtype()))
     local loss = loss_of(output, y)
     return loss, with_accuracy and nn.accuracy(output, y) or loss
   end)
-  return function(given)
+  return function(given, theta)
     local loss, accuracy = 0, 0
-    local theta, buffers = model.theta, model.buffer_size > 0 and { model.buffers } or {}
+    theta = theta or model.theta
+    local buffers = model.buffer_size > 0 and { model.buffers } or {}
     for share, x, y in batches.in_order(given, EVALUATION_BATCH) do
       local batch_loss, batch_accuracy = evaluate(theta, x, y, table.unpack(buffers))
       loss, accuracy = loss + share * batch_loss:item(), accuracy + share * batch_accuracy:item()
@@ -262,9 +263,10 @@ end
 --- model is in training mode, afterwards in the mode it had; `validate` is measured in evaluation mode. Dropout draws by seed
 --- and step; with a loader, by its seed unless one is given. Ctrl-C stops between two steps: the run is returned and
 --- run:resume() goes on.
---- record = {"gradient_norm", "loss", name = function(step) ... end}: numbers of every step, in run.recorded.gradient_norm, ...:
---- the norm of the batch's gradient (before it is clipped), its loss, and what functions make of step = {loss, gradient, theta,
---- new_theta}, a tensor of one element. They are part of the compiled step. measure.recorder(model): the norms of all layers.
+--- record = {"gradient_norm", "loss", "gradient_loss_ratio", name = function(step) ... end}: numbers of every step, in
+--- run.recorded.gradient_norm, ...: the norm of the batch's gradient (before it is clipped), its loss, the ratio of the two, and
+--- what functions make of step = {loss, gradient, theta, new_theta}, a tensor of one element. They are part of the compiled
+--- step. measure.recorder(model): the norms of all layers.
 local function fit(model, train, given)
   local options = check_options(model, train, given)
   local with_accuracy = classifies(options, train)

@@ -32,13 +32,14 @@ local function first_draw(bar)
 end
 
 --- progress.new{label = "", total =, done = 0, stream = io.stderr}: total is the number of steps, nil when nobody knows;
---- `done` is where a resumed loop starts; transient = true: a line for whoever waits at a terminal, gone when it ends. For tests:
+--- `done` is where a resumed loop starts; transient = true: a line for whoever waits at a terminal, gone when it ends; pace =
+--- false leaves out how fast it goes, where steps differ much. For tests:
 --- terminal = boolean, width = columns, clock = function.
 function progress.new(settings)
   local self = setmetatable({
     label = settings.label or "", total = settings.total, stream = settings.stream or io.stderr,
     clock = settings.clock or process.time, width = settings.width,
-    done = settings.done or 0, stride = 1, countdown = 1, transient = settings.transient,
+    done = settings.done or 0, stride = 1, countdown = 1, transient = settings.transient, paced = settings.pace ~= false,
   }, Progress)
   self.terminal = settings.terminal
   if self.terminal == nil then
@@ -123,7 +124,7 @@ function Progress:compose(now, last)
   end
   if last then
     parts[#parts + 1] = "in " .. duration(elapsed)
-  else
+  elseif self.paced then
     parts[#parts + 1] = pace(rate)
     if self.total and rate > 0 and self.done <= self.total then
       parts[#parts + 1] = duration((self.total - self.done) / rate) .. " left"

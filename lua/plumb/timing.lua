@@ -54,6 +54,14 @@ function timing.time(f, ...)
   return table.unpack(results, 1, results.n)
 end
 
+--- profile(f, ...): calls f(...) and prints where the time of its computations goes: each plan (the kernel calls of a compiled
+--- function, of a step of fit, or of tensors that were looked at) with the shortest time of a run and of each of its calls
+--- (other programs can only lengthen it), and what the call gives.
+function timing.profile(f, ...)
+  check_function("profile", f)
+  print((core.plan_times(function(...) computed(f(...)) end, ...):gsub("\n$", "")))
+end
+
 local Result = { doc = "What bench gives: seconds (the median), fastest, slowest, calls, bytes." }
 Result.__index = Result
 Result.__name = "plumb.bench"

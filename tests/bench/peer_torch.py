@@ -1,253 +1,335 @@
 #!/usr/bin/python3
-"""Time PyTorch on the workloads that plumb's benchmarks run.
+"""PyTorch's side of one workload as a process of its own: peer_torch.py SETTING FILE, the workload as JSON.
 
-    tests/bench/peer_torch.py WORKLOAD [--threads N|N+M|best] [--steps N]
+It answers each line of standard input with one of JSON, as tests/bench/side.lua does:
 
-Prints one line of JSON: workload, threads, seconds_per_step (the median of five repeats), repeats (all five),
-steps (per repeat), peak_rss_mb and the version of torch.
+    run N    {"steps": , "seconds": }  after N steps
+    check    {"values": [...]}         what both sides must agree on
+    peak     {"mb": }                  the most memory that the process has taken
 
-PyTorch's own loops (OpenMP) and OpenBLAS keep separate thread pools. `--threads N` gives N to both, `--threads N+M`
-gives N to PyTorch and M to OpenBLAS. `--threads best`, the default, runs the workload in fresh processes at 1, 2 and
-1+2, reports the fastest and keeps all three times under `tried`. 1+2 matters: at 2 the OpenMP threads go on spinning
-after their loop and take the processors from OpenBLAS, which can make 2 slower than 1 where 1+2 is the fastest.
+SETTING is N or N+M threads: PyTorch's own loops (OpenMP) and OpenBLAS keep separate pools, N goes to the first and M to the
+second. 1+2 matters with OpenBLAS: at 2 the OpenMP threads go on spinning after their loop and take the processors from it.
 
-A step is a whole training step in plain PyTorch, float32: take the batch, forward, loss, zero_grad, backward, Adam.
-Nothing reads the loss back. The import workload times `python3 -c "import torch"` from start to exit.
+A step is written as PyTorch's users do who want it fast, of what this version has: the fused Adam where there is one, else
+that which is fastest here; gradients set to None; inference mode for evaluation; batched gradients for the Hessian; nothing
+reads a loss back. plumb shuffles its data in every epoch, and so do these loops.
 """
 
-import argparse
+import gzip
 import json
+import math
 import os
-import statistics
-import subprocess
+import struct
 import sys
 import time
 
-REPEATS = 5
-SETTINGS_TRIED = ("1", "2", "1+2")   # by --threads best
-SECONDS_PER_REPEAT = 0.5   # what --steps aims at when it is not given
-WARM_UP_SECONDS = 0.3
+CHECKED_STEPS = 20   # of training
+PIXELS, CLASSES = 784, 10
 
-CURVES = {   # name: (layer sizes, points in the data set, batch)
-    "deep300": ([1, 5, 10, 10, 10, 10, 10, 5, 1], 300, 300),
-    "middle300": ([1, 10, 18, 15, 4, 1], 300, 300),
-    "shallow300": ([1, 190, 1], 300, 300),
-    "deep128": ([1, 5, 10, 10, 10, 10, 10, 5, 1], 10000, 128),
-}
-CLASSIFIERS = {   # name: (hidden width, batch)
-    "mlp64": (512, 64),
-    "mlp100": (512, 100),
-    "mlp1000": (512, 1000),
-    "width50": (50, 600),
-    "width2000": (2000, 600),
-}
-CONVOLUTIONAL = {   # name: (network, batch)
-    "simple64": ("simple", 64), "simple600": ("simple", 600),
-    "advanced64": ("advanced", 64), "advanced600": ("advanced", 600),
-}
-SECOND_ORDER = ("gradient_norm", "hessian", "hvp", "mlp_gradient", "mlp_hvp")
-WORKLOADS = [*CURVES, *CLASSIFIERS, *CONVOLUTIONAL, *SECOND_ORDER, "import"]
-IMAGES, PIXELS, CLASSES = 60000, 784, 10   # the shape of MNIST's training set
+SETTING, WORKLOAD = sys.argv[1], json.load(open(sys.argv[2]))
+LOOP_THREADS, _, BLAS_THREADS = SETTING.partition("+")
+# torch.set_num_threads does not reach OpenBLAS, which must be told before the import.
+os.environ["OMP_NUM_THREADS"] = LOOP_THREADS
+os.environ["OPENBLAS_NUM_THREADS"] = BLAS_THREADS or LOOP_THREADS
+
+import torch  # noqa: E402
+from torch import nn  # noqa: E402
+
+torch.set_num_threads(int(LOOP_THREADS))
+torch.manual_seed(1)
 
 
-def curve_step(torch, sizes, points, batch):
-    """One Adam step per call on sign(sin(5 pi x)), walking through a data set that was shuffled once."""
-    layers = []
-    for inputs, outputs in zip(sizes[:-1], sizes[1:]):
-        layers += [torch.nn.Linear(inputs, outputs), torch.nn.LeakyReLU(0.01)]
-    model = torch.nn.Sequential(*layers[:-1])
-    x = torch.linspace(1e-4, 1, points)[torch.randperm(points)].reshape(-1, 1)
-    y = torch.sign(torch.sin(5 * torch.pi * x))
-    return training_step(torch, model, torch.nn.MSELoss(), x, y, batch)
+# ---- files ----
+
+def read_safetensors(path):
+    dtypes = {"F32": torch.float32, "F64": torch.float64, "I64": torch.int64, "U8": torch.uint8}
+    with open(path, "rb") as file:
+        header = json.loads(file.read(struct.unpack("<Q", file.read(8))[0]))
+        data = bytearray(file.read())
+    header.pop("__metadata__", None)
+    return {name: torch.frombuffer(data, dtype=dtypes[entry["dtype"]], offset=entry["data_offsets"][0],
+                                   count=math.prod(entry["shape"])).reshape(entry["shape"])
+            for name, entry in header.items()}
 
 
-def classifier_step(torch, width, batch):
-    """One Adam step per call of PIXELS-width-CLASSES with ReLU on random data of MNIST's shape."""
-    model = torch.nn.Sequential(torch.nn.Linear(PIXELS, width), torch.nn.ReLU(), torch.nn.Linear(width, CLASSES))
-    x = torch.rand(IMAGES, PIXELS)
-    y = torch.randint(CLASSES, (IMAGES,))
-    return training_step(torch, model, torch.nn.CrossEntropyLoss(), x, y, batch)
+def read_idx(path):
+    """The uint8 tensor of an IDX file, gzipped or not."""
+    with (gzip.open if path.endswith(".gz") else open)(path, "rb") as file:
+        data = bytearray(file.read())
+    shape = struct.unpack_from(f">{data[3]}I", data, 4)
+    return torch.frombuffer(data, dtype=torch.uint8, offset=4 + 4 * len(shape)).reshape(shape)
 
 
-def convolutional_step(torch, network, batch):
-    """One Adam step per call of the networks of scripts/train_cnn.lua on random images of MNIST's shape."""
-    nn = torch.nn
-    layers, sizes = [], [1, 32, 64] if network == "simple" else [1, 32, 64, 128]
-    for inputs, outputs in zip(sizes[:-1], sizes[1:]):
-        layers += [nn.Conv2d(inputs, outputs, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
+def read_mnist(half):
+    images = read_idx(f"{WORKLOAD['data']}/{half}-images-idx3-ubyte.gz")
+    return images.reshape(-1, 1, 28, 28), read_idx(f"{WORKLOAD['data']}/{half}-labels-idx1-ubyte.gz").long()
+
+
+# ---- networks and data ----
+
+def build(w, dropout=True):
+    if "network" in w:
+        return convolutional(w["network"], dropout)
+    widths = w["widths"]
+    curve = nn.Tanh if w["kind"] == "second_order" else nn.LeakyReLU
+    activation = nn.ReLU if widths[0] > 1 else curve
+    layers = [nn.Flatten()] if widths[0] > 1 else []
+    for inputs, outputs in zip(widths[:-1], widths[1:]):
+        layers += [nn.Linear(inputs, outputs), activation()]
+    model = nn.Sequential(*layers[:-1])
+    return model.double() if w.get("dtype") == "float64" else model
+
+
+def convolutional(network, dropout):
+    """The networks of scripts/train_cnn.lua."""
+    def stage(inputs, outputs):
+        return nn.Sequential(nn.Conv2d(inputs, outputs, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2))
     if network == "simple":
-        layers += [nn.Flatten(), nn.Linear(3136, 128), nn.ReLU(), nn.Linear(128, CLASSES)]
-    else:
-        layers += [nn.Flatten(), nn.Dropout(0.25), nn.Linear(1152, 256), nn.ReLU(), nn.Dropout(0.5), nn.Linear(256, CLASSES)]
-    x = torch.randint(256, (IMAGES, 1, 28, 28), dtype=torch.uint8)
-    y = torch.randint(CLASSES, (IMAGES,))
-    return training_step(torch, nn.Sequential(*layers), nn.CrossEntropyLoss(), x, y, batch)
+        return nn.Sequential(stage(1, 32), stage(32, 64), nn.Flatten(), nn.Linear(3136, 128), nn.ReLU(), nn.Linear(128, CLASSES))
+    return nn.Sequential(stage(1, 32), stage(32, 64), stage(64, 128), nn.Flatten(), nn.Dropout(0.25 if dropout else 0),
+                         nn.Linear(1152, 256), nn.ReLU(), nn.Dropout(0.5 if dropout else 0), nn.Linear(256, CLASSES))
 
 
-def training_step(torch, model, criterion, x, y, batch):
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-    batches = len(x) // batch
-    taken = 0
+def loss_function(w):
+    return nn.CrossEntropyLoss() if "network" in w or w["widths"][0] > 1 else nn.MSELoss()
 
-    def step():
-        nonlocal taken
-        first = taken % batches * batch
-        taken += 1
-        inputs = x[first:first + batch]
-        if inputs.dtype == torch.uint8:
-            inputs = inputs.float() / 255
-        loss = criterion(model(inputs), y[first:first + batch])
-        optimizer.zero_grad()
+
+def training_set(w):
+    """Points of a curve; or images: float32 for dense networks, as they are fastest there, else uint8."""
+    if "network" in w or w["widths"][0] > 1:
+        images, labels = read_mnist("train")
+        if "points" in w:
+            images, labels = images[:w["points"]], labels[:w["points"]]
+        return (images if "network" in w else images.float().div_(255)), labels
+    points = read_safetensors(w["set"])
+    return points["x"], points["y"]
+
+
+def numbers(x):
+    return x.float() / 255 if x.dtype == torch.uint8 else x
+
+
+def loaded(w, weights, dropout=True):
+    model = build(w, dropout)
+    model.load_state_dict(weights)
+    return model
+
+
+# ---- steps: of each kind of workload functions run(n) -> (steps, seconds) and check() -> values ----
+
+def timed(step):
+    def run(n):
+        start = time.perf_counter()
+        for _ in range(n):
+            step()
+        return n, time.perf_counter() - start
+    return run
+
+
+def adam(parameters):
+    parameters = list(parameters)
+    try:
+        return torch.optim.Adam(parameters, lr=1e-3, fused=True)   # on the CPU since 2.4
+    except (RuntimeError, TypeError):
+        return torch.optim.Adam(parameters, lr=1e-3)
+
+
+def train(model, criterion, x, y, batch, steps, shuffle=True, losses=None):
+    optimizer = adam(model.parameters())
+    count = len(x)
+    first, order = count, None
+    for _ in range(steps):
+        if first >= count:
+            first = 0
+            order = torch.randperm(count) if shuffle else None
+        if batch >= count:
+            inputs, targets = x, y
+        elif shuffle:
+            index = order[first:first + batch]
+            inputs, targets = x[index], y[index]
+        else:
+            inputs, targets = x[first:first + batch], y[first:first + batch]
+        first += batch
+        loss = criterion(model(numbers(inputs)), targets)
+        optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
+        if losses is not None:
+            losses.append(loss.item())
 
-    return step
+
+def training(w, weights):
+    x, y = training_set(w)
+    criterion, model = loss_function(w), loaded(w, weights)
+
+    def run(n):
+        examples = min(n * w["batch"], len(x))
+        start = time.perf_counter()
+        train(model, criterion, x[:examples], y[:examples], w["batch"], n)
+        return n, time.perf_counter() - start
+
+    def check():
+        losses = []
+        train(loaded(w, weights, dropout=False), criterion, x, y, w["batch"], CHECKED_STEPS, shuffle=False, losses=losses)
+        return losses
+    return run, check
 
 
-def second_order_step(torch, workload):
-    """One Adam step on |grad L|^2 / 2, a dense Hessian with its eigenvalues, a product with the Hessian, or a gradient: of
-    1-10-10-1 with tanh on 256 points in float64, or (mlp_) of the classifier on a batch of 64 in float32."""
-    if workload.startswith("mlp_"):
-        model = torch.nn.Sequential(torch.nn.Linear(PIXELS, 512), torch.nn.ReLU(), torch.nn.Linear(512, CLASSES))
-        criterion, x, y = torch.nn.CrossEntropyLoss(), torch.rand(64, PIXELS), torch.randint(CLASSES, (64,))
-    else:
-        layers = [torch.nn.Linear(1, 10), torch.nn.Tanh(), torch.nn.Linear(10, 10), torch.nn.Tanh(), torch.nn.Linear(10, 1)]
-        model = torch.nn.Sequential(*layers).double()
-        x = torch.linspace(1e-4, 1, 256, dtype=torch.float64).reshape(-1, 1)
-        criterion, y = torch.nn.MSELoss(), torch.sign(torch.sin(5 * torch.pi * x))
+def evaluation(w, weights):
+    x, y = training_set(w)
+    model = loaded(w, weights).eval()
+
+    def evaluate():
+        loss, right = 0.0, 0
+        with torch.inference_mode():
+            for inputs, targets in zip(x.split(w["batch"]), y.split(w["batch"])):
+                output = model(numbers(inputs))
+                loss += nn.functional.cross_entropy(output, targets, reduction="sum").item()
+                right += (output.argmax(1) == targets).sum().item()
+        return [loss / len(x), right / len(x)]
+    return timed(evaluate), evaluate
+
+
+def second_order(w, weights):
+    x, y = training_set(w)
+    direction = weights.pop("direction")
+    model, criterion = loaded(w, weights), loss_function(w)
     parameters = list(model.parameters())
-    optimizer = torch.optim.Adam(parameters, lr=1e-4)
-    directions = [torch.randn_like(parameter) for parameter in parameters]
+    directions = [part.reshape(p.shape) for part, p in zip(direction.split([p.numel() for p in parameters]), parameters)]
 
-    def gradient_norm():
-        gradients = torch.autograd.grad(criterion(model(x), y), parameters, create_graph=True)
-        square = sum(gradient.square().sum() for gradient in gradients) / 2
-        optimizer.zero_grad()
-        square.backward()
-        optimizer.step()
+    def gradients(**options):
+        return torch.autograd.grad(criterion(model(x), y), parameters, **options)
 
-    def gradient():
-        torch.autograd.grad(criterion(model(x), y), parameters)
+    def flat(tensors):
+        return torch.cat([tensor.reshape(-1) for tensor in tensors])
 
     def hvp():
-        gradients = torch.autograd.grad(criterion(model(x), y), parameters, create_graph=True)
-        torch.autograd.grad(gradients, parameters, grad_outputs=directions)
+        return torch.autograd.grad(gradients(create_graph=True), parameters, grad_outputs=directions)
 
-    def hessian():
-        """Row by row through the graph of the gradient."""
-        gradients = torch.autograd.grad(criterion(model(x), y), parameters, create_graph=True)
-        flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
-        rows = [torch.cat([row.reshape(-1) for row in torch.autograd.grad(element, parameters, retain_graph=True)])
-                for element in flat]
-        torch.linalg.eigvalsh(torch.stack(rows))
+    def spectrum():
+        """All rows of the Hessian at once."""
+        gradient = flat(gradients(create_graph=True))
+        rows = torch.autograd.grad(gradient, parameters, torch.eye(len(gradient), dtype=gradient.dtype), is_grads_batched=True)
+        return torch.linalg.eigvalsh(torch.cat([row.reshape(len(gradient), -1) for row in rows], 1))
 
-    return {"gradient_norm": gradient_norm, "hessian": hessian, "hvp": hvp, "mlp_gradient": gradient, "mlp_hvp": hvp}[workload]
-
-
-def time_steps(step, count):
-    start = time.perf_counter()
-    for _ in range(count):
-        step()
-    return (time.perf_counter() - start) / count
+    if w["task"] == "gradient_norm":
+        return descent_of_gradient_norm(w, weights)
+    step = {"gradient": gradients, "hvp": hvp, "hessian": spectrum}[w["task"]]
+    return timed(step), lambda: spectrum().tolist() if w["task"] == "hessian" else flat(step())[-20:].tolist()
 
 
-def steps_for_a_repeat(step):
-    """Warm up, then return how many steps fill SECONDS_PER_REPEAT."""
-    start = time.perf_counter()
-    while time.perf_counter() - start < WARM_UP_SECONDS:
-        step()
-    return max(3, round(SECONDS_PER_REPEAT / time_steps(step, 3)))
+def descent_of_gradient_norm(w, weights):
+    """Adam on |grad L|^2 / 2."""
+    x, y = training_set(w)
+    criterion = loss_function(w)
+
+    def descend(model, optimizer, steps, rate=None, seen=None):
+        parameters = list(model.parameters())
+        for step in range(steps):
+            loss = criterion(model(x), y)
+            gradients = torch.autograd.grad(loss, parameters, create_graph=True)
+            square = sum(gradient.square().sum() for gradient in gradients)
+            optimizer.zero_grad(set_to_none=True)
+            (square / 2).backward()
+            if rate:
+                optimizer.param_groups[0]["lr"] = rate(step)
+            optimizer.step()
+            if seen is not None:
+                seen.append((square.sqrt().item(), loss.item()))
+
+    def check():
+        """The gradient's norm at the start, and norm and loss where it is least on the way, as find_critical_point says."""
+        model, seen = loaded(w, weights), []
+        descend(model, adam(model.parameters()), CHECKED_STEPS, seen=seen,
+                rate=lambda step: 1e-4 * (1 + math.cos(math.pi * step / CHECKED_STEPS)) / 2)
+        return [seen[0][0], *min(seen)]
+
+    model = loaded(w, weights)
+    optimizer = adam(model.parameters())
+    optimizer.param_groups[0]["lr"] = 1e-4
+
+    def run(n):
+        start = time.perf_counter()
+        descend(model, optimizer, n)
+        return n, time.perf_counter() - start
+    return run, check
 
 
-def peak_rss_mb():
+def matmul(w, weights):
+    x, y = weights["x"], weights["y"]
+
+    def product():
+        with torch.inference_mode():
+            return x @ y
+    return timed(product), lambda: [product().square().mean().sqrt().item()]
+
+
+def load(w, weights):
+    def read():
+        return [part for half in ("train", "t10k") for part in read_mnist(half)]
+
+    def check():
+        train_images, train_labels, test_images, _ = read()
+        return [train_images.long().sum().item(), test_images.long().sum().item(), train_labels.sum().item()]
+    return timed(read), check
+
+
+KINDS = {"curve": training, "images": training, "evaluation": evaluation, "second_order": second_order, "matmul": matmul,
+         "load": load}
+
+
+# ---- the conversation, and whole programs ----
+
+def peak_mb():
     """The peak of this process alone; ru_maxrss would remember the parent's from before exec."""
     with open("/proc/self/status") as status:
         for line in status:
             if line.startswith("VmHWM:"):
-                return round(int(line.split()[1]) / 1024, 1)
+                return int(line.split()[1]) / 1024
     return None
 
 
-def measure(workload, threads, steps):
-    torch_threads, blas_threads = threads
-    # torch.set_num_threads does not reach OpenBLAS, which must be told before the import.
-    os.environ["OMP_NUM_THREADS"] = str(torch_threads)
-    os.environ["OPENBLAS_NUM_THREADS"] = str(blas_threads)
-    import torch
-    torch.set_num_threads(torch_threads)
-    torch.manual_seed(1)
-    if workload in CURVES:
-        step = curve_step(torch, *CURVES[workload])
-    elif workload in CONVOLUTIONAL:
-        step = convolutional_step(torch, *CONVOLUTIONAL[workload])
-    elif workload in CLASSIFIERS:
-        step = classifier_step(torch, *CLASSIFIERS[workload])
-    else:
-        step = second_order_step(torch, workload)
-    steps_that_fit = steps_for_a_repeat(step)
-    steps = steps or steps_that_fit
-    repeats = [time_steps(step, steps) for _ in range(REPEATS)]
-    return {"workload": workload, "threads": max(threads), "torch_threads": torch_threads,
-            "blas_threads": blas_threads, "seconds_per_step": statistics.median(repeats),
-            "repeats": repeats, "steps": steps, "peak_rss_mb": peak_rss_mb(), "torch": torch.__version__}
+def answer_requests():
+    run, check = KINDS[WORKLOAD["kind"]](WORKLOAD, read_safetensors(WORKLOAD["weights"]) if "weights" in WORKLOAD else {})
+    for line in sys.stdin:
+        request, *arguments = line.split()
+        if request == "run":
+            steps, seconds = run(int(arguments[0]))
+            reply = {"steps": steps, "seconds": seconds}
+        elif request == "check":
+            reply = {"values": check()}
+        else:
+            reply = {"mb": peak_mb()}
+        print(json.dumps(reply), flush=True)
 
 
-def measure_best(workload, steps):
-    results = {}
-    for threads in SETTINGS_TRIED:
-        command = [sys.executable, os.path.abspath(__file__), workload, "--threads", threads]
-        if steps:
-            command += ["--steps", str(steps)]
-        results[threads] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
-    best = min(results.values(), key=lambda result: result["seconds_per_step"])
-    best["tried"] = {threads: result["seconds_per_step"] for threads, result in results.items()}
-    return best
+def train_seed(state):
+    """One of the networks of the workload `seeds`: its last loss."""
+    torch.set_num_threads(1)
+    x, y = training_set(WORKLOAD)
+    model = loaded(WORKLOAD, state)
+    train(model, loss_function(WORKLOAD), x, y, WORKLOAD["batch"], WORKLOAD["steps"])
+    with torch.inference_mode():
+        return loss_function(WORKLOAD)(model(x), y).item()
 
 
-def measure_import():
-    """The whole process, as a user waits for it; one run before the five brings the files into the page cache."""
-    program = ("import torch; status = open('/proc/self/status').read();"
-               "print(status.split('VmHWM:')[1].split()[0], torch.__version__)")
-    repeats, peaks = [], []
-    for _ in range(REPEATS + 1):
-        start = time.perf_counter()
-        output = subprocess.run([sys.executable, "-c", program], check=True, stdout=subprocess.PIPE, text=True).stdout
-        repeats.append(time.perf_counter() - start)
-        kilobytes, version = output.split()
-        peaks.append(int(kilobytes) / 1024)
-    return {"workload": "import", "threads": None, "seconds_per_step": statistics.median(repeats[1:]),
-            "repeats": repeats[1:], "steps": 1, "peak_rss_mb": round(max(peaks), 1), "torch": version}
-
-
-def positive(text):
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
-    return int(text)
-
-
-def thread_setting(text):
-    """"best", or the pair (threads of PyTorch's loops, threads of OpenBLAS)."""
-    if text == "best":
-        return text
-    torch_threads, _, blas_threads = text.partition("+")
-    return positive(torch_threads), positive(blas_threads or torch_threads)
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("workload", choices=WORKLOADS, metavar="WORKLOAD", help=", ".join(WORKLOADS))
-    parser.add_argument("--threads", type=thread_setting, default="best", metavar="N",
-                        help="threads of PyTorch and OpenBLAS, as 2 or 1+2, or best (the default)")
-    parser.add_argument("--steps", type=positive, metavar="N", help="steps per repeat (default: about half a second)")
-    options = parser.parse_args()
-    if options.workload == "import":
-        result = measure_import()
-    elif options.threads == "best":
-        result = measure_best(options.workload, options.steps)
-    else:
-        result = measure(options.workload, options.threads, options.steps)
-    print(json.dumps(result))
+def train_seeds():
+    """All of them, in one process per core."""
+    import multiprocessing
+    weights = read_safetensors(WORKLOAD["weights"])
+    states = [{} for _ in range(WORKLOAD["seeds"])]
+    for name, tensor in weights.items():
+        seed, _, rest = name.partition("/")
+        states[int(seed) - 1][rest] = tensor
+    with multiprocessing.get_context("fork").Pool(len(os.sched_getaffinity(0))) as pool:
+        values = pool.map(train_seed, states, chunksize=1)
+    print(json.dumps({"values": values, "mb": peak_mb()}))
 
 
 if __name__ == "__main__":
-    main()
+    if WORKLOAD["kind"] != "program":
+        answer_requests()
+    elif WORKLOAD["task"] == "seeds":
+        train_seeds()
+    else:
+        print(json.dumps({"values": [], "mb": peak_mb()}))

@@ -40,6 +40,15 @@ function Remote:map(trials, f, given)
   return require("plumb.experiment.map")(trials, f, own)
 end
 
+--- run:seeds(count) -> a list of so many seeds for the trials of this run: (run.seed - 1) count + 1 and those that follow, so
+--- that runs with different seeds, such as those of --seeds, share no trial.
+function Remote:seeds(count)
+  report.integer("run:seeds", "count", count, 1)
+  local seeds = {}
+  for i = 1, count do seeds[i] = (self.seed - 1) * count + i end
+  return seeds
+end
+
 for _, name in ipairs { "figure", "summary", "verdict", "finish" } do
   Remote[name] = function()
     report.fail("run:%s cannot be called within a trial: return what it needs, and call it with the results of run:map", name)

@@ -177,7 +177,7 @@ local defaults = { minimise_steps = 2000, gradient_steps = 2000, polish_steps = 
 ---   "polish"    with the Hessian's eigenvectors (above 600 parameters: in the space of 100 Lanczos vectors), polish_steps = 200:
 ---               Levenberg-Marquardt on grad L = 0, and a damped Newton step on L where that does not lower |grad L| tenfold
 --- each from the best point of the one before, ended when |grad L| <= tolerance = 1e-8. converged says whether that was reached,
---- stage by which stage (nil if by none); stages lists name, steps, loss, gradient_norm of each, and why it `ended`:
+--- stage by which stage (nil if by none); stages lists name, steps, theta, loss, gradient_norm of each, and why it `ended`:
 --- "converged", "all steps taken", or what kept it from going on, such as a Hessian that is not finite. A stage with 0 steps is
 --- left out. What is found may be a minimum or a saddle (see measure.minimal_ratio), or, not converged, a point where |grad L|
 --- itself has a minimum that is not 0. theta in float64.
@@ -195,7 +195,7 @@ function critical.find_critical_point(...)
     if steps == 0 then return end
     point = run()
     local converged = point.norm <= options.tolerance
-    stages[#stages + 1] = { name = name, steps = point.steps, loss = point.loss, gradient_norm = point.norm,
+    stages[#stages + 1] = { name = name, steps = point.steps, theta = point.theta, loss = point.loss, gradient_norm = point.norm,
       ended = converged and "converged" or point.ended or "all steps taken" }
     if converged and not reached then reached = name end
   end

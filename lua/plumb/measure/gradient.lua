@@ -33,7 +33,8 @@ end
 --- measure.gradient_loss_ratio(model, loss, data) or (L, theta) -> |gradient| / loss, one of three quantities that courses call
 --- "minimal ratio": the others are measure.minimal_ratio (the share of positive eigenvalues of the Hessian) and
 --- measure.sampled_minimal_ratio (the share of perturbations that raise the loss). It falls when the gradient vanishes faster
---- than the loss; at a loss of 0 it is not defined (nan or inf).
+--- than the loss; at a loss of 0 it is not defined (nan or inf). plumb.fit(..., {record = {"gradient_loss_ratio"}}) logs that
+--- of each step's batch.
 function gradient.gradient_loss_ratio(...)
   local self = objective.read("measure.gradient_loss_ratio", {}, ...)
   local _ <close> = self:follow(1)

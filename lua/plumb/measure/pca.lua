@@ -14,7 +14,7 @@ local EPSILON = 2.0 ^ -52
 local PCA = { doc = [[
 What measure.pca returns: components (k, P), orthogonal unit rows; mean (P); projections (n, k) of the rows;
 explained_variance and explained_variance_ratio (lists of k); total_variance; :project(points) -> (m, k) of a theta or
-several.]] }
+several; :curve(thetas) -> x, y and :label(axis) for a plot.]] }
 PCA.__index = PCA
 PCA.__name = "measure.pca"
 
@@ -105,9 +105,9 @@ end
 --- measure.pca(rows, k, {layer =}) -> the k (by default 2) principal components of n recorded thetas, a tensor (n, P) or a list
 --- of vectors (P); with layer = a layer of the model or {first, last} of that part of them. A table: components (k, P), mean (P),
 --- projections (n, k) of the rows, explained_variance (with n - 1), explained_variance_ratio, total_variance, and
---- :project(points) for other thetas. Computed in float64; where P > n from the n x n Gram matrix, so that thetas may be long.
---- A component's sign is fixed: its element of largest size is positive. Where the rows span fewer than k directions, to
---- rounding, the components beyond are zeros.
+--- :project(points) for other thetas; :curve(thetas) and :label(axis) for a plot. Computed in float64; where P > n from the
+--- n x n Gram matrix, so that thetas may be long. A component's sign is fixed: its element of largest size is positive. Where
+--- the rows span fewer than k directions, to rounding, the components beyond are zeros.
 function pca.pca(rows, k, options)
   local who = "measure.pca"
   options = report.options(who, options, { layer = report.none })
@@ -164,6 +164,27 @@ function PCA:project(points)
     coordinates, first = (coordinates and coordinates + part or part):evaluate(), last + 1
   end)
   return coordinates
+end
+
+--- pca:curve(thetas, {axes = {1, 2}}) -> x, y (lists): the path of recorded thetas in the plane of two components, for a plot.
+function PCA:curve(thetas, options)
+  local who = "pca:curve"
+  local axes = report.options(who, options, { axes = { 1, 2 } }).axes
+  if type(axes) ~= "table" or #axes ~= 2 then
+    report.fail("%s: axes must be the numbers of two components, such as {1, 2}", who)
+  end
+  local lists, coordinates = {}, self:project(thetas)
+  for i, axis in ipairs(axes) do
+    report.integer(who, ("axes[%d]"):format(i), axis, 1, coordinates:size(2))
+    lists[i] = coordinates:slice(2, axis, axis):flatten():tolist()
+  end
+  return lists[1], lists[2]
+end
+
+--- pca:label(axis) -> "component 1 (28 % of the variance)", for the axis of a plot.
+function PCA:label(axis)
+  report.integer("pca:label", "axis", axis, 1, #self.explained_variance_ratio)
+  return ("component %d (%.0f %% of the variance)"):format(axis, 100 * self.explained_variance_ratio[axis])
 end
 
 return pca

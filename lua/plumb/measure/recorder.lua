@@ -7,6 +7,7 @@ local recorder = {}
 local known = {
   loss = function(step) return step.loss end,
   gradient_norm = function(step) return step.gradient:norm() end,
+  gradient_loss_ratio = function(step) return step.gradient:norm() / step.loss end,
 }
 
 --- recorder.read(record) -> a list of {name =, of = function(step)}: fit's option `record`, checked.
@@ -18,7 +19,8 @@ function recorder.read(record)
     local name, of = key, value
     if math.type(key) == "integer" then name, of = value, known[value] end
     if type(of) ~= "function" then
-      report.fail("fit: record knows 'loss' and 'gradient_norm', and functions by name; '%s' is neither", tostring(name))
+      report.fail("fit: record knows 'loss', 'gradient_norm' and 'gradient_loss_ratio', and functions by name; '%s' is neither",
+        tostring(name))
     end
     list[#list + 1] = { name = tostring(name), of = of }
   end

@@ -62,4 +62,35 @@ function statistics.median(values)
   return (sorted[(#sorted + 1) // 2] + sorted[#sorted // 2 + 1]) / 2
 end
 
+--- measure.median_of_tenth(values, tenth) -> the median of the first (1) to last (10) tenth of a list or tensor: where a
+--- noisy curve is there. A tenth of a short list is one value at least.
+function statistics.median_of_tenth(values, tenth)
+  local who = "measure.median_of_tenth"
+  local list = numbers(who, "values", values)
+  report.integer(who, "tenth", tenth, 1, 10)
+  if #list == 0 then report.fail("%s: there are no values", who) end
+  local last = math.max(1, tenth * #list // 10)
+  local first = math.min(last, (tenth - 1) * #list // 10 + 1)
+  return statistics.median(table.move(list, first, last, 1, {}))
+end
+
+--- measure.columns(rows) -> the lists by name that a list of tables holds: {{loss = 1, size = 3}, {loss = 2, size = 4}} becomes
+--- {loss = {1, 2}, size = {3, 4}}. Every row must have the same names.
+function statistics.columns(rows)
+  local who, columns = "measure.columns", {}
+  if type(rows) ~= "table" then report.fail("%s: rows must be a list of tables, not %s", who, type(rows)) end
+  for i, row in ipairs(rows) do
+    if type(row) ~= "table" then report.fail("%s: row %d must be a table, not %s", who, i, type(row)) end
+    for name in pairs(i == 1 and row or {}) do columns[name] = {} end
+    for name, value in pairs(row) do
+      if not columns[name] then report.fail("%s: '%s' of row %d is not in row 1", who, tostring(name), i) end
+      columns[name][i] = value
+    end
+    for name, list in pairs(columns) do
+      if list[i] == nil then report.fail("%s: '%s' is missing in row %d", who, tostring(name), i) end
+    end
+  end
+  return columns
+end
+
 return statistics
