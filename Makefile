@@ -32,7 +32,7 @@ SOURCES := $(wildcard core/*.c) $(wildcard bindings/*.c)
 OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o)
 
 .DELETE_ON_ERROR:
-.PHONY: all help deps packages data test lint demo bench bench-peer docs install uninstall clean .FORCE
+.PHONY: all help deps packages data test lint demo bench bench-peer counts docs install uninstall clean .FORCE
 
 all: $(PROGRAM)
 
@@ -44,8 +44,9 @@ help:
 ## make data       fetches MNIST
 ## make test       builds and runs the tests; SAN=1 does so under ASan and UBSan, TESTS="FILE ..." runs only those
 ## make lint       luacheck, and the order of includes in core/
-## make demo       two experiments on real data, in under two minutes; figures in runs/demo
+## make demo       all experiments in a quick form, in under three minutes, as one page: runs/demo/report.html
 ## make bench      plumb beside PyTorch and the machine's limits; WORKLOADS="NAME ..." measures only those
+## make counts     instruction counts of four small workloads against the kept ones; KEEP=1 keeps those of now
 ## make bench-peer a current PyTorch for it, in build/peer (Debian's python3-torch is used too where it is installed)
 ## make docs       the reference as HTML, in build/docs
 ## make install    into PREFIX=/usr/local, below DESTDIR; ARCH=x86-64-v3 for other processors than this one
@@ -67,20 +68,21 @@ STAMP := $(BUILD)/flags
 FLAGS := $(CC) $(DEFINES) $(CPPFLAGS) $(CODEGEN) $(CFLAGS) $(WARNINGS) $(shell $(CC) -march=$(ARCH) -Q --help=target \
   2>/dev/null | grep -E '^ *-m(arch|tune)=' | tr -d '\t\n')
 # ./plumb is linked anew when the other kind of build was the last, or a source file is gone.
-LINK  := $(BUILD) $(LDFLAGS) $(SOURCES)
+LINK   := $(BUILD) $(LDFLAGS) $(SOURCES)
+LINKED := $(if $(filter plumb,$(PROGRAM)),build,$(BUILD))/link
 write_if_changed = mkdir -p $(@D); echo '$(1)' | cmp -s - $@ || echo '$(1)' > $@
 
 $(STAMP): .FORCE
 	@$(call write_if_changed,$(FLAGS))
 
-build/link: .FORCE
+$(LINKED): .FORCE
 	@$(call write_if_changed,$(LINK))
 
 $(BUILD)/%.o: %.c $(STAMP)
 	@mkdir -p $(@D)
 	$(CC) $(DEFINES) $(CPPFLAGS) $(CODEGEN) $(CFLAGS) $(WARNINGS) $(PACKAGE_CFLAGS) -MMD -MP -c $< -o $@
 
-$(PROGRAM): $(OBJECTS) build/link
+$(PROGRAM): $(OBJECTS) $(LINKED)
 	$(CC) $(CODEGEN) $(CFLAGS) $(LDFLAGS) -Wl,-E -o $@ $(OBJECTS) $(PACKAGE_LIBS) $(VECTOR_LIBS) -lm
 
 -include $(OBJECTS:.o=.d)
@@ -114,12 +116,16 @@ DEMO := runs/demo
 DEMO_DATASET = $$(./$(PROGRAM) -e 'print(require("plumb.data").paths("mnist") and "mnist" or "fashion_mnist")')
 
 demo: $(PROGRAM)
-	./$(PROGRAM) scripts/simulate_function.lua --quick --overwrite --out $(DEMO)/simulate_function
-	./$(PROGRAM) scripts/random_labels.lua --quick --overwrite --out $(DEMO)/random_labels --dataset $(DEMO_DATASET)
-	@echo; echo "The figures, each also as .svg and with the .gp script that draws it:"; ls $(DEMO)/*/*.png
+	./$(PROGRAM) scripts/report.lua --quick --overwrite --out $(DEMO) --dataset $(DEMO_DATASET)
 
 bench: $(PROGRAM) build/bench/limits
 	./$(PROGRAM) tests/bench/run.lua $(WORKLOADS)
+
+# A build beside the usual one.
+COUNTED := build/counts/plumb
+counts: $(PROGRAM)
+	@$(MAKE) --silent BUILD=build/counts PROGRAM=$(COUNTED) ARCH=x86-64-v3 SAN= CFLAGS="-O3 -g" $(COUNTED)
+	@./$(PROGRAM) tests/bench/counts.lua $(COUNTED) $(if $(KEEP),--keep)
 
 bench-peer:
 	@sh tests/bench/peer.sh

@@ -453,7 +453,19 @@ static bool is_directory(const char *path) {
     return stat(path, &status) == 0 && S_ISDIR(status.st_mode);
 }
 
-/* files.make_directory(path): makes a folder and those above it; one that is there already is fine */
+/* A new folder is on disk only when the one above it is; the path is restored. Best effort: what is written there will tell. */
+static void sync_folder_above(char *path) {
+    char *slash = strrchr(path, '/');
+    if (slash == NULL || slash == path) {
+        sync_folder(slash == NULL ? "." : "/");
+        return;
+    }
+    *slash = '\0';
+    sync_folder(path);
+    *slash = '/';
+}
+
+/* files.make_directory(path): makes a folder and those above it, on disk; one that is there already is fine */
 static int files_make_directory(lua_State *L) {
     const char *path = check_path(L, 1);
     size_t length = strlen(path);
@@ -461,7 +473,9 @@ static int files_make_directory(lua_State *L) {
     for (size_t end = 1; end <= length; end++) {
         if (path[end] != '/' && path[end] != '\0') continue;
         prefix[end] = '\0';
-        if (mkdir(prefix, 0777) != 0) {
+        if (mkdir(prefix, 0777) == 0) {
+            sync_folder_above(prefix);
+        } else {
             int reason = errno;
             if (!is_directory(prefix))
                 return luaL_error(L, "cannot make the folder %s: %s: %s", path, prefix,

@@ -7,8 +7,9 @@
 -- summary.json, per target: converged (networks whose gradient reached 1e-8); near_gradient, critical_gradient (median norms);
 -- near_ratio, critical_ratio, near_sampled, critical_sampled: Spearman's rank correlation of the ratio and of its sampled form
 -- with the loss (neither a log scale nor single outliers change it), 'none' where all are equal; pearson: Pearson's for
--- near_sampled, with log10 of the loss; verdict: 'confirmed' when near_sampled is -0.5 or below, else 'not confirmed';
--- along_training: the rank correlation of |gradient| / loss, also called minimal ratio, with the validation loss in a training.
+-- near_sampled, with log10 of the loss; along_training: the rank correlation of |gradient| / loss, also called minimal ratio,
+-- with the validation loss in a training. Verdicts near_ratio_follows, near_sampled_follows, critical_ratio_follows,
+-- critical_sampled_follows: -0.5 or less; at critical points 'not converged' where fewer than half of the networks got there.
 local plumb = require "plumb"
 local nn, optim, plot, measure = plumb.nn, plumb.optim, plumb.plot, plumb.measure
 
@@ -49,6 +50,7 @@ local function trial(target, seed)
   return at
 end
 
+local formulas = { sinc = "sin(5πx) / (5πx)", sign = "sign(sin(5πx))" }
 local labels = { ratio = "positive eigenvalues / parameters", sampled = "share of perturbations that raise the loss" }
 local function rank_correlation(x, y) return measure.correlation(x, y, { rank = true }) end
 for _, target in ipairs { "sinc", "sign" } do
@@ -57,34 +59,38 @@ for _, target in ipairs { "sinc", "sign" } do
   local columns = measure.columns(found) -- by point the rows of all networks, then their columns
   for _, point in ipairs(points) do
     columns[point] = measure.columns(columns[point])
+    columns[point].arrived = plumb.tensor(columns[point].converged):sum():item()
     summary(point .. "_gradient", measure.median(columns[point].gradient), "median gradient norm there")
   end
-  summary("converged", plumb.tensor(columns.critical.converged):sum(), "networks whose gradient norm reached 1e-8")
+  summary("converged", columns.critical.arrived, "networks whose gradient norm reached 1e-8")
   for _, name in ipairs { "ratio", "sampled" } do
     local clouds = {}
     for i, point in ipairs(points) do
-      local at = columns[point]
+      local at, key, words = columns[point], point .. "_" .. name, labels[name]
       local r = rank_correlation(at[name], at.loss)
-      summary(point .. "_" .. name, r or "none", "rank correlation of the " .. labels[name] .. " with the loss")
+      summary(key, r or "none", "rank correlation of the " .. words .. " with the loss")
+      run:verdict(target .. "_" .. key .. "_follows", ("%s, %s points: the smaller the loss, the larger the %s")
+        :format(target, point, words), point == "critical" and 2 * at.arrived < #found and "not converged" or (r or 0) <= -0.5,
+        ("rank correlation %.2f; %d of %d gradients reached 1e-8"):format(r or 0, at.arrived, #found))
       clouds[i] = { x = at.loss, y = at[name], name = point .. (r and " points, rank correlation %.2f" or " points"):format(r) }
     end
-    run:figure(target .. "_" .. name, plot.scatter(clouds, { title = ("%d networks on %s"):format(#found, target), logx = true,
-      xlabel = "loss (mean squared error)", ylabel = labels[name] }))
+    run:figure(target .. "_" .. name, plot.scatter(clouds, { logx = true, xlabel = "loss (mean squared error)",
+      ylabel = labels[name], title = ("%d networks on %s"):format(#found, formulas[target]) }), "Each dot is a network, near a "
+      .. "critical point and at one. Falling to the right means: the better the fit, the fewer directions lead further down.")
   end
   local near = columns.near
   summary("pearson", measure.correlation(near.sampled, plumb.tensor(near.loss, { dtype = "float64" }):log()) or "none",
     "Pearson's correlation of the sampled ratio at near points with log10 of the loss")
-  summary("verdict", (rank_correlation(near.sampled, near.loss) or 0) <= -0.5 and "confirmed" or "not confirmed",
-    "is near_sampled -0.5 or below?")
 
-  local model, set, between, quotients = network(run.seed), points_of(target, 1e-4, 1), points_of(target, 3e-3, 0.997), {}
-  local history = plumb.fit(model, set, { loss = nn.mse_loss, optimizer = optim.Adam { lr = 3e-3 }, epochs = settings.epochs,
+  local model, set, between = network(run.seed), points_of(target, 1e-4, 1), points_of(target, 3e-3, 0.997)
+  local history = run:fit(model, set, { loss = nn.mse_loss, optimizer = optim.Adam { lr = 3e-3 }, epochs = settings.epochs,
     batch = 32, validate = between, seed = run.seed, progress = false,
-    on_epoch = function(h) quotients[h.epoch] = measure.gradient_loss_ratio(model, nn.mse_loss, set) end })
-  summary("along_training", rank_correlation(quotients, history.test_loss) or "none",
+    on_epoch = function(h) h.kept[h.epoch] = measure.gradient_loss_ratio(model, nn.mse_loss, set) end })
+  summary("along_training", rank_correlation(history.kept, history.test_loss) or "none",
     "rank correlation of |gradient| / loss with the validation loss along a training")
   run:figure(target .. "_training", plot.lines({ { name = "validation loss", y = history.test_loss },
-    { name = "|gradient| / loss", y = quotients, axis = 2 } }, { title = "Along a training on " .. target, xlabel = "epoch",
-    ylabel = "validation loss (mean squared error)", y2label = "|gradient| / loss", logy = true, logy2 = true }))
+    { name = "|gradient| / loss", y = history.kept, axis = 2 } }, { title = "Learning " .. formulas[target], xlabel = "epoch",
+    ylabel = "validation loss (mean squared error)", y2label = "|gradient| / loss", logy = true, logy2 = true }),
+    "One training: the validation loss (left axis) and the gradient's norm over the loss (right axis). Do they move together?")
 end
 run:finish()

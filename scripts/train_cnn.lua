@@ -6,7 +6,8 @@
 -- summary.json: simple_train_loss and simple_test_loss (mean cross-entropy in nats), simple_train_accuracy and
 -- simple_test_accuracy, measured in evaluation mode after the last epoch; simple_seconds_per_epoch (training and measuring
 -- the test images); simple_parameters. Likewise advanced_train_loss, advanced_test_loss, advanced_train_accuracy,
--- advanced_test_accuracy, advanced_seconds_per_epoch, advanced_parameters.
+-- advanced_test_accuracy, advanced_seconds_per_epoch, advanced_parameters. Verdicts: advanced_ahead, it classifies more test
+-- images correctly; dropout_closes, its test loss exceeds its training loss by less than SimpleCNN's does.
 local plumb = require "plumb"
 local nn, optim, plot, data = plumb.nn, plumb.optim, plumb.plot, plumb.data
 
@@ -38,7 +39,7 @@ local function advanced()
 end
 
 local steps = math.ceil(#train.y / settings.batch) * settings.epochs
-local losses, accuracies, matrices = {}, {}, {}
+local losses, accuracies, matrices, hits, gaps = {}, {}, {}, {}, {}
 for i, network in ipairs { { "simple", "SimpleCNN", simple }, { "advanced", "AdvancedCNN", advanced } } do
   plumb.manual_seed(run.seed)
   local key, name, model = network[1], network[2], network[3]()
@@ -48,7 +49,7 @@ for i, network in ipairs { { "simple", "SimpleCNN", simple }, { "advanced", "Adv
     on_step = function(h) h.optimizer.lr = settings.lr * (1 + math.cos(math.pi * h.step / steps)) / 2 end,
     on_epoch = function(h)
       run:record { network = name, epoch = h.epoch, train_loss = h.train_loss[h.epoch], test_loss = h.test_loss[h.epoch],
-        train_accuracy = h.train_accuracy[h.epoch], test_accuracy = h.test_accuracy[h.epoch], seconds = h.seconds }
+        train_accuracy = h.train_accuracy[h.epoch], test_accuracy = h.test_accuracy[h.epoch] }
     end })
   local function summary(what, value, meaning) run:summary(key .. "_" .. what, value, name .. ": " .. meaning) end
   local train_loss, train_accuracy = plumb.fit.evaluation(model, nn.cross_entropy, true)(train)
@@ -58,6 +59,7 @@ for i, network in ipairs { { "simple", "SimpleCNN", simple }, { "advanced", "Adv
   summary("test_accuracy", history.test_accuracy[settings.epochs], "share of the test images classified correctly")
   summary("seconds_per_epoch", history.seconds / settings.epochs, "seconds for an epoch")
   summary("parameters", model.size, "how many numbers were learnt")
+  hits[i], gaps[i] = history.test_accuracy[settings.epochs], history.test_loss[settings.epochs] - train_loss
   losses[i] = { name = name, y = history.train_loss }
   accuracies[2 * i - 1] = { name = name .. ", training", y = history.train_accuracy, color = i, dash = 3 }
   accuracies[2 * i] = { name = name .. ", test", y = history.test_accuracy, color = i, dash = 1 }
@@ -73,13 +75,21 @@ for i, network in ipairs { { "simple", "SimpleCNN", simple }, { "advanced", "Adv
   end
   if #wrong > 0 then
     run:figure("mistakes_" .. key, plot.images(wrong, { titles = titles, columns = 6, width = 1200, height = 940,
-      title = name .. " is wrong about these test images (true → predicted)" }))
+      title = name .. " is wrong about these test images (true → predicted)" }), "Test images that " .. name
+      .. " takes for something else, at most 24. Would you have known?")
   end
 end
 
-run:figure("confusion", plot.figure { panels = matrices, title = "Test images by their true and their predicted class" })
+run:verdict("advanced_ahead", "AdvancedCNN classifies more test images correctly than SimpleCNN", hits[2] > hits[1],
+  ("%.2f %% against %.2f %% of %d"):format(100 * hits[2], 100 * hits[1], #test.y))
+run:verdict("dropout_closes", "AdvancedCNN's test loss exceeds its training loss by less than SimpleCNN's", gaps[2] < gaps[1],
+  ("by %.4f against %.4f nats"):format(gaps[2], gaps[1]))
+run:figure("confusion", plot.figure { panels = matrices, title = "Test images by their true and their predicted class" },
+  "How many test images of each class (rows) were taken for which (columns): off the diagonal are the mistakes.")
 run:figure("loss", plot.lines(losses, { title = "Training loss (AdvancedCNN: with dropout)", xlabel = "epoch",
-  ylabel = "cross-entropy (nats)", logy = true }))
+  ylabel = "cross-entropy (nats)", logy = true }), "Training loss of both networks. AdvancedCNN's is measured with dropout, "
+  .. "which makes it larger than it is without: compare the shapes, not the heights.")
 run:figure("accuracy", plot.lines(accuracies, { title = "Accuracy (AdvancedCNN trains with dropout)", xlabel = "epoch",
-  ylabel = "share of images classified correctly" }))
+  ylabel = "share of images classified correctly" }), "Accuracy on training (dotted) and test images: where a network's "
+  .. "training curve lies above its test curve, it overfits.")
 run:finish()

@@ -4,8 +4,8 @@
 -- components of all recorded thetas, of the middle layer's weights and of all parameters.
 -- summary.json, for images and function each: layer_variance, whole_variance (share of the variance that the plane shows);
 -- result (mean over the runs of the final test accuracy or loss); travel (the largest distance of a run's end from its start) and
--- apart (the smallest distance between two runs' ends), over all parameters; verdict: 'ends far apart' when apart is larger than
--- travel, 'ends close' when it is below a tenth of it, otherwise 'ends apart'.
+-- apart (the smallest distance between two runs' ends), over all parameters. Verdict images_far_apart, function_far_apart:
+-- apart is larger than travel.
 local plumb = require "plumb"
 local nn, optim, plot, data, measure = plumb.nn, plumb.optim, plumb.plot, plumb.data, plumb.measure
 
@@ -24,16 +24,16 @@ local settings = run.settings
 
 local x = plumb.linspace(1e-4, 1, 500):reshape(-1, 1)
 local tasks = {
-  { name = "images", epochs = settings.image_epochs, loss = nn.cross_entropy, layer = 4, format = "%.1f %%",
+  { name = "images", title = "images", epochs = settings.image_epochs, loss = nn.cross_entropy, layer = 4, format = "%.1f %%",
     result = "test accuracy, %", load = function()
       local training, test = data[settings.dataset]()
       return data.subset(training, math.min(settings.samples, #training.y)), test
     end, build = function()
       return nn.Sequential { nn.Flatten(), nn.Linear(784, 64), nn.ReLU(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10) }
     end },
-  { name = "function", epochs = settings.function_epochs, loss = nn.mse_loss, layer = 3, format = "%.0e",
-    result = "mean squared error", load = function() return { x = x, y = (x * 5 * math.pi):sin() / (x * 5 * math.pi) } end,
-    build = function()
+  { name = "function", title = "sin(5πx) / (5πx)", epochs = settings.function_epochs, loss = nn.mse_loss, layer = 3,
+    format = "%.0e", result = "mean squared error",
+    load = function() return { x = x, y = (x * 5 * math.pi):sin() / (x * 5 * math.pi) } end, build = function()
       return nn.Sequential { nn.Linear(1, 18), nn.Tanh(), nn.Linear(18, 15), nn.Tanh(), nn.Linear(15, 1) }
     end },
 }
@@ -43,17 +43,19 @@ local function train(task, seed)
   plumb.manual_seed(seed)
   local model, set, test = task.build(), task.load()
   local evaluate, path = plumb.fit.evaluation(model, task.loss, test ~= nil), { thetas = {}, sizes = {} }
-  local function record(epoch)
+  local function record(into, epoch)
     local loss, accuracy = evaluate(test or set)
-    path.thetas[#path.thetas + 1], path.sizes[#path.sizes + 1] = model.theta, 0.5 + epoch / task.epochs
-    path.result = accuracy and 100 * accuracy or loss
-    run:record { task = task.name, seed = seed, epoch = epoch, result = path.result }
+    into.thetas[#into.thetas + 1], into.sizes[#into.sizes + 1] = model.theta, 0.5 + epoch / task.epochs
+    into.result = accuracy and 100 * accuracy or loss
+    run:record { task = task.name, seed = seed, epoch = epoch, result = into.result }
   end
-  record(0)
+  record(path, 0)
   local every = math.max(1, task.epochs // settings.records)
-  plumb.fit(model, set, { loss = task.loss, optimizer = optim.Adam(), epochs = task.epochs, seed = seed, progress = false,
-    on_epoch = function(h) if h.epoch % every == 0 or h.epoch == task.epochs then record(h.epoch) end end })
-  return path
+  return run:fit(model, set, { loss = task.loss, optimizer = optim.Adam(), epochs = task.epochs, seed = seed,
+    on_epoch = function(h)
+      if h.epoch == every then h.kept = path end
+      if h.epoch % every == 0 or h.epoch == task.epochs then record(h.kept, h.epoch) end
+    end }).kept
 end
 
 for _, task in ipairs(tasks) do
@@ -72,14 +74,16 @@ for _, task in ipairs(tasks) do
     local shares = pca.explained_variance_ratio
     summary(part .. "_variance", shares[1] + shares[2], "share of the variance that the plane shows, " .. title)
     run:figure(task.name .. "_" .. part, plot.lines(curves, { legend = "right",
-      title = ("Trainings on %s: %s"):format(task.name, title), ylabel = pca:label(2), xlabel =
-        ("%s; points grow from epoch 0 to %d; labels: %s"):format(pca:label(1), task.epochs, task.result) }))
+      title = ("Trainings on %s: %s"):format(task.title, title), ylabel = pca:label(2), xlabel =
+        ("%s; points grow from epoch 0 to %d; labels: %s"):format(pca:label(1), task.epochs, task.result) }),
+      ("Each curve is a training, seen in the plane in which all of them together vary most (%s). Look at whether the large "
+      .. "points, where they end, lie together."):format(title))
   end
   local travel, apart = measure.travel(columns.thetas)
   summary("result", plumb.tensor(columns.result, { dtype = "float64" }):mean(), "mean over the runs of the final " .. task.result)
   summary("travel", travel, "largest distance of a run's end from its start, all parameters")
   summary("apart", apart, "smallest distance between the ends of two runs, all parameters")
-  summary("verdict", apart > travel and "ends far apart" or apart < travel / 10 and "ends close" or "ends apart",
-    "how the runs' ends lie, measured by how far the runs went")
+  run:verdict(task.name .. "_far_apart", task.name .. ": any two trainings end farther from each other than any of them went",
+    apart > travel, ("smallest distance between two ends %.3g, longest way %.3g"):format(apart, travel))
 end
 run:finish()

@@ -373,10 +373,15 @@ describe("Ctrl-C", function()
     same = losses(run) == losses(whole)
     print("same losses", same)
     waited = false
-    function hook(run) if run.step == 5 and not waited then waited = true interrupt() while true do end end end
+    function hook(run) if run.step == 5 then drawn = plumb.rand(1):item() pause() end end
+    function pause() if not waited then waited = true interrupt() while true do end end end
     run = plumb.fit(model(), set, options(hook))
     print("in a hook", run.stopped, run.step)
+    first = drawn
+    plumb.rand(5):evaluate()
+    print("drawn later", run:state().random.stream < plumb.get_rng_state().stream)
     run:resume()
+    print("drew", drawn == first)
     print("same", plumb.core.files.bytes(whole.model.theta) == plumb.core.files.bytes(run.model.theta))
   ]]
 
@@ -385,12 +390,12 @@ describe("Ctrl-C", function()
     local result = process.run({ "./plumb", "-i" }, { stdin = statements, timeout = 120 })
     assert.equal(0, result.code, result.stderr)
     local lines = {}
-    for _, said in ipairs { "first", "looked at", "second", "end", "same", "same losses", "in a hook" } do
+    for _, said in ipairs { "first", "looked at", "second", "end", "same", "same losses", "in a hook", "drawn later", "drew" } do
       lines[said] = result.stdout:match(said .. "\t([^\n]*)\n") or "nothing"
     end
     assert.same({ first = "by Ctrl-C\ttrue", ["looked at"] = "1.0\t300\tstopped by Ctrl-C; run:resume() goes on",
       second = "by Ctrl-C\ttrue\ttrue", ["end"] = "nil\t60000", same = "true", ["same losses"] = "true",
-      ["in a hook"] = "by Ctrl-C\t5" }, lines, result.stdout .. result.stderr)
+      ["in a hook"] = "by Ctrl-C\t5", ["drawn later"] = "true", drew = "true" }, lines, result.stdout .. result.stderr)
     assert.equal(2, select(2, result.stdout:gsub("same\ttrue", "")))
   end)
 

@@ -47,6 +47,7 @@ look_for_all() {
     need lua-busted 'runs the tests' module busted.runner
     need lua-check 'checks the Lua files (make lint)' program luacheck
     need bsdutils 'the program script: a terminal for the tests of the prompt' program script
+    need valgrind 'counts instructions (make counts)' program valgrind
     need strace 'shows the tests which programs a plot starts' program strace
 }
 

@@ -320,6 +320,12 @@ describe("measure.correlation and measure.median", function()
     assert.equal(1, measure.correlation({ 1, 2, 3, 4 }, { 0, 1, 10, 1000 }, { rank = true }))
     assert.is_true(near(measure.correlation({ 1, 1, 2, 3 }, { 5, 5, 6, 9 }, { rank = true }), 1, 1e-14)) -- ties
     assert.is_nil(measure.correlation({ 1, 2 }, { 3, 3 }))
+    local ramp, tenths = {}, {}
+    for i = 1, 40 do ramp[i] = i end
+    for i = 1, 10 do tenths[i] = measure.median_of_tenth(ramp, i) end
+    assert.same({ 2.5, 6.5, 10.5, 14.5, 18.5, 22.5, 26.5, 30.5, 34.5, 38.5 }, tenths)
+    assert.same({ 5, 5, 5 }, { measure.median_of_tenth({ 5, 5, 9 }, 1), measure.median_of_tenth({ 9, 5 }, 10),
+      measure.median_of_tenth(plumb.tensor { 5 }, 3) })
     assert.same({ 2, 2.5, 7 }, { measure.median { 3, 1, 2 }, measure.median { 4, 1, 2, 3 }, measure.median(plumb.tensor { 7 }) })
   end)
 
@@ -329,6 +335,8 @@ describe("measure.correlation and measure.median", function()
     support.fails_here(function() return (measure.correlation({ 1, 2 }, { 1, 1 / 0 })) end, "y[2]", "not finite")
     support.fails_here(function() return (measure.correlation(3, { 1 })) end, "x must be a list")
     support.fails_here(function() return (measure.median {}) end, "no values")
+    support.fails_here(function() return (measure.median_of_tenth({}, 1)) end, "no values")
+    support.fails_here(function() return (measure.median_of_tenth({ 1 }, 11)) end, "tenth", "10", "11")
   end)
 end)
 

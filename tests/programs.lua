@@ -74,7 +74,8 @@ function programs.plumb(...) return programs.run(programs.PLUMB, ...) end
 -- ---- the pseudo-terminal ----
 
 --- open_terminal(options) -> plumb's prompt on a pseudo-terminal. Methods: type(keys); expect(text) waits until the text appears
---- after what was already expected, and returns what stood before it; press_until(keys, text) types keys until it does;
+--- after what was already expected, and returns what stood before it; press_until(keys, text, seconds = 1) types keys every so
+--- many seconds until it does;
 --- finish() waits for the end of the program and returns its exit code, and `screen` is then all that was shown. Options:
 --- state (folder for the history), environment, arguments.
 function programs.open_terminal(options)
@@ -90,12 +91,14 @@ function programs.open_terminal(options)
 
   function terminal.type(_, keys) pipe:write(keys) end
 
-  -- Types `keys`, if there are any, about once a second until the text appears.
-  local function wait(self, text, keys)
-    local started = time()
-    local turn = 0
+  -- Types `keys`, if there are any, again and again until the text appears.
+  local function wait(self, text, keys, seconds)
+    local started, next_time, turn = time(), 0, 0
     repeat
-      if keys and turn % 20 == 0 then pipe:write(keys) end
+      if keys and time() >= next_time then
+        pipe:write(keys)
+        next_time = time() + (seconds or 1)
+      end
       local screen = read_file(record)
       local first, last = screen:find(text, self.position, true)
       if last then
@@ -110,7 +113,7 @@ function programs.open_terminal(options)
   end
 
   function terminal:expect(text) return wait(self, text) end
-  function terminal:press_until(keys, text) return wait(self, text, keys) end
+  function terminal:press_until(keys, text, seconds) return wait(self, text, keys, seconds) end
 
   function terminal:finish()
     local _, _, code = pipe:close()

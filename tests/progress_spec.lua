@@ -199,6 +199,30 @@ describe("plumb.progress", function()
     end)
   end)
 
+  it("that is transient shows itself while it lasts, to whoever looks at a terminal", function()
+    local bar = new{ transient = true }
+    run(bar, 1, 9, 0.1)
+    assert.equal("", stream.bytes)
+    run(bar, 10, 20, 0.1)
+    assert.same({ "deep   20%  20/100  10/s  8.0 s left" }, screen(stream.bytes, 80))
+    bar:finish()
+    assert.same({ "" }, screen(stream.bytes, 80))
+    stream.bytes = ""
+    bar = new{ transient = true, terminal = false }
+    run(bar, 1, 100, 1)
+    bar:finish()
+    assert.equal("", stream.bytes)
+  end)
+
+  it("counts steps that begin", function()
+    local bar = new()
+    for _ = 1, 21 do
+      bar:step()
+      now = now + 0.1
+    end
+    assert.same({ "deep   20%  20/100  10/s  8.0 s left" }, screen(stream.bytes, 80))
+  end)
+
   it("hides its line for other output and comes back", function()
     local bar = new()
     progress.hide(stream)

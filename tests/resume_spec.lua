@@ -181,6 +181,57 @@ describe("an experiment", function()
     same_results(base .. "/whole", base .. "/run")
   end)
 
+  it("keeps its old checkpoint on a file system that is really full", function()
+    local disk = base .. "/disk"
+    lfs.mkdir(disk)
+    -- A file system of its own, 1 MB, that fills up in the middle of the first training; it goes with the shell that mounted it.
+    local mounted = process.run { "unshare", "-m", "sh", "-c", 'mount -t tmpfs -o size=1M none "$1"', "sh", disk }
+    if mounted.code ~= 0 then return pending("only root can mount a file system here") end
+    local full = write(base .. "/full.lua", (SCRIPT:gsub("h.kept.norms%[h.epoch%] =", [[
+      if h.epoch == 4 then
+        local file = io.open(run:path("filler"), "wb")
+        repeat until not file:write(("x"):rep(4096)) or not file:flush()
+        file:close()
+      end
+      %0]])))
+    local result = process.run { "unshare", "-m", "sh", "-c", 'mount -t tmpfs -o size=1M none "$1" && ./plumb "$2" --broken --out '
+      .. '"$1/run" --checkpoint-every 0; cp -r "$1/run" "$3"', "sh", disk, full, base .. "/kept" }
+    assert.matches("story: warning: no checkpoint: cannot write .*No space left on device; the one before stays", result.stderr)
+    local saved = plumb.files.load_checkpoint(base .. "/kept/checkpoint/fit-1.safetensors")
+    assert.is_true(saved.fit.epoch >= 3 and saved.fit.epoch <= 4, saved.fit.epoch)
+    os.remove(base .. "/kept/filler")
+    local config = read(base .. "/kept/config.json"):gsub('"broken":true', '"broken":false')
+    write(base .. "/kept/config.json", config)
+    run_well("--resume", base .. "/kept")
+    run_well("--out", base .. "/whole")
+    same_results(base .. "/whole", base .. "/kept")
+  end)
+
+  it("writes a checkpoint to the disk before it takes the old one's place", function()
+    local log = base .. "/log"
+    local traced = { "strace", "-f", "-o", log, "-e", "trace=openat,fsync,rename", "./plumb", script, "--quick", "--out",
+      base .. "/run", "--checkpoint-every", "0" }
+    local tried, result = pcall(process.run, traced)
+    if not tried or result.code ~= 0 then return pending("strace can't be used here") end
+    local kept, synced, state, renamed = {}, 0, nil, nil
+    for line in read(log):gmatch("[^\n]+") do
+      local path = line:match('openat%(AT_FDCWD, "([^"]*)"')
+      local number = line:match("= (%d+)$")
+      if path and number then kept[number] = path end
+      local file = kept[line:match("fsync%((%d+)%)") or ""]
+      if file then state = file end
+      local from, to = line:match('rename%("([^"]*)", "([^"]*/checkpoint/[^"]*)"')
+      if from then
+        assert.equal(from, state) -- what was synced last
+        renamed = to:match("(.*)/")
+      elseif renamed and file then
+        assert.equal(renamed, file)
+        synced, renamed = synced + 1, nil
+      end
+    end
+    assert.is_true(synced >= 12, synced)
+  end)
+
   it("is not resumed where that makes no sense", function()
     run_well("--out", base .. "/done", "--quick")
     assert.matches("has finished; %-%-config .*done/config.json repeats it", refused("--resume", base .. "/done"))

@@ -1,92 +1,18 @@
---- The two experiments, run as a user runs them: as processes of their own.
+--- The experiments, run as a user runs them: as processes of their own.
 local plumb = require "plumb"
 local support = require "support"
 local lfs = require "lfs"
-local json = require "dkjson"
 local folders = require "folders"
+local script_runs = require "script_runs"
 local read, remove = folders.read, folders.remove
-local process = plumb.core.process
+local read_json, read_csv, run, run_well = script_runs.read_json, script_runs.read_csv, script_runs.run, script_runs.run_well
+local assert_figures, assert_summary, assert_config = script_runs.assert_figures, script_runs.assert_summary, script_runs.assert_config
+local process, dataset = plumb.core.process, script_runs.dataset
 
 local folder = os.tmpname()
 os.remove(folder)
 
-local function read_json(path) return assert(json.decode(read(path))) end
-
--- metrics.csv as a list of its column names and a list of rows by name.
-local function read_csv(path)
-  local rows, columns = {}, nil
-  for line in read(path):gmatch("([^\n]*)\n") do
-    local cells = {}
-    for cell in (line .. ","):gmatch("([^,]*),") do cells[#cells + 1] = cell end
-    if columns then
-      local row = {}
-      for i, name in ipairs(columns) do row[name] = tonumber(cells[i]) or cells[i] end
-      rows[#rows + 1] = row
-    else
-      columns = cells
-    end
-  end
-  return columns, rows
-end
-
 local function exists(path) return lfs.attributes(path) ~= nil end
-
--- Runs ./plumb scripts/NAME.lua with these words; `environment` is a list of NAME=value.
-local function run(name, words, environment)
-  local command = { "env" }
-  for _, assignment in ipairs(environment or {}) do command[#command + 1] = assignment end
-  command[#command + 1] = "./plumb"
-  command[#command + 1] = "scripts/" .. name .. ".lua"
-  for _, word in ipairs(words) do command[#command + 1] = word end
-  return assert(process.run(command, { timeout = 120 }))
-end
-
-local function run_well(name, words)
-  local result = run(name, words)
-  assert.equal(0, result.code, result.stderr)
-  assert.is_nil(result.stderr:find("warning", 1, true), result.stderr) -- there may be progress lines
-  return result.stdout
-end
-
--- Every figure has its three files, and its script alone draws it anew.
-local function assert_figures(out, names)
-  for _, name in ipairs(names) do
-    assert.is_truthy(read(out .. "/" .. name .. ".svg"):find("<svg", 1, true), name)
-    assert.equal("\137PNG", read(out .. "/" .. name .. ".png"):sub(1, 4), name)
-    local again = out .. "/again"
-    assert(lfs.mkdir(again))
-    local drawn = assert(process.run({ "gnuplot", "-d", "../" .. name .. ".gp" }, { cwd = again, timeout = 60 }))
-    local complaints = drawn.stderr:gsub("[^\n]*matrix contains missing or undefined values\n", "") -- empty cells
-    assert.same({ 0, "" }, { drawn.code, complaints }, name)
-    assert.is_truthy(read(again .. "/" .. name .. ".svg"):find("<svg", 1, true), name)
-    remove(again)
-  end
-end
-
--- What is printed at the end is what summary.json holds, and the script's header speaks of it.
-local function assert_summary(name, out, printed, names)
-  local summary, header = read_json(out .. "/summary.json"), read("scripts/" .. name .. ".lua"):match("^.-\nlocal")
-  local count = 0
-  for _ in pairs(summary) do count = count + 1 end
-  assert.equal(#names, count)
-  for _, entry in ipairs(names) do
-    assert.is_truthy(summary[entry], entry)
-    assert.is_truthy(summary[entry].meaning:find("%a"), entry)
-    assert.is_truthy(printed:find("  " .. entry .. " ", 1, true), entry)
-  end
-  return summary, header
-end
-
-local function assert_config(out, expected)
-  local config = read_json(out .. "/config.json")
-  for setting, value in pairs(expected) do assert.equal(value, config.settings[setting], setting) end
-  assert.equal(plumb.version, config.version)
-  assert.equal("string", type(config.cpu_kernel))
-  assert.is_true(config.threads >= 1)
-  return config
-end
-
-local dataset = not plumb.data.missing("mnist") and "mnist" or not plumb.data.missing("fashion_mnist") and "fashion_mnist"
 
 setup(function() assert(lfs.mkdir(folder)) end)
 teardown(function() remove(folder) end)
@@ -104,7 +30,7 @@ describe("scripts/simulate_function.lua", function()
 
     local columns, rows = read_csv(out .. "/metrics.csv")
     table.sort(columns)
-    assert.same({ "epoch", "network", "target", "train_loss" }, columns)
+    assert.same({ "epoch", "network", "target", "train_loss", "trial" }, columns)
     assert.equal(2 * 3 * 3, #rows)
     local last = {}
     for _, row in ipairs(rows) do
@@ -115,7 +41,7 @@ describe("scripts/simulate_function.lua", function()
     local names = { "deep_parameters", "middle_parameters", "shallow_parameters", "sinc_shallow_over_deep",
       "sign_shallow_over_deep" }
     for name in pairs(last) do names[#names + 1] = name end
-    local summary, header = assert_summary("simulate_function", out, printed, names)
+    local summary = assert_summary("simulate_function", out, printed, names, { "sinc_depth", "sign_depth" })
     assert.same({ 571, 572, 571 }, { summary.deep_parameters.value, summary.middle_parameters.value,
       summary.shallow_parameters.value })
     for name, loss in pairs(last) do -- a tenth of three epochs is the last one
@@ -123,8 +49,14 @@ describe("scripts/simulate_function.lua", function()
     end
     assert.is_true(support.near(summary.sign_shallow_over_deep.value,
       last.sign_shallow_loss / last.sign_deep_loss, 1e-12))
-    for _, word in ipairs { "parameters", "median over the last tenth of the epochs", "shallow_over_deep" } do
-      assert.is_truthy(header:gsub("\n%-%- ", " "):find(word, 1, true), word)
+    for _, target in ipairs { "sinc", "sign" } do -- the verdict of the same numbers, made here again from the rows
+      local losses, fell = {}, false
+      for _, row in ipairs(rows) do
+        if row.target == target then losses[row.network .. row.epoch] = row.train_loss end
+      end
+      for _, network in ipairs { "Deep", "Shallow" } do fell = fell or losses[network .. 3] < 0.9 * losses[network .. 2] end
+      assert.equal(fell and "not converged" or losses.Shallow3 >= 2 * losses.Deep3 and "holds" or "does not hold",
+        summary[target .. "_depth"].value)
     end
     assert_figures(out, { "loss_sinc", "loss_sign", "prediction_sinc", "prediction_sign" })
   end)
@@ -196,39 +128,44 @@ end)
 
 describe("scripts/random_labels.lua", function()
   local function tiny(out, ...)
-    return { "--dataset", dataset, "--samples", "100", "--epochs", "2", "--out", out, ... }
+    return { "--dataset", dataset, "--samples", "100", "--epochs", "2", "--shares", "0,0.5,1", "--out", out, ... }
   end
 
   it("leaves settings, metrics, figures and a summary that says 'not converged'", function()
     if not dataset then return pending("no images on this machine") end
     local out = folder .. "/labels"
     local printed = run_well("random_labels", tiny(out))
-    assert_config(out, { epochs = 2, samples = 100, share = 1, batch = 64, lr = 1e-4, dataset = dataset })
+    local config = assert_config(out, { epochs = 2, samples = 100, batch = 128, lr = 1e-3, dataset = dataset })
+    assert.same({ 0, 0.5, 1 }, config.settings.shares)
     local columns, rows = read_csv(out .. "/metrics.csv")
-    assert.same({ 5, 2 }, { #columns, #rows })
-    local summary, header = assert_summary("random_labels", out, printed,
-      { "train_loss", "test_loss", "train_accuracy", "test_accuracy", "fitted" })
-    assert.equal("not converged", summary.fitted.value)
-    for _, name in ipairs { "test_loss", "test_accuracy" } do assert.equal(rows[2][name], summary[name].value) end
-    for _, row in ipairs(rows) do
-      assert.is_true(row.train_loss > 1 and row.train_loss < 4 and row.test_loss > 1 and row.test_loss < 4)
-      assert.is_true(row.train_accuracy >= 0 and row.train_accuracy <= 0.6 and row.test_accuracy <= 0.4)
+    assert.same({ 7, 6 }, { #columns, #rows })
+    local summary = assert_summary("random_labels", out, printed, { "train_loss", "test_loss", "share_0_train_accuracy",
+      "share_0_test_accuracy", "share_50_train_accuracy", "share_50_test_accuracy", "share_100_train_accuracy",
+      "share_100_test_accuracy" }, { "fitted", "overfits", "harmful" })
+    assert.same({ "not converged", "not converged" }, { summary.fitted.value, summary.harmful.value })
+    assert.equal(rows[6].train_loss < rows[5].train_loss and rows[6].test_loss > rows[5].test_loss and "holds" or "does not hold",
+      summary.overfits.value)
+    assert.equal(rows[6].test_loss, summary.test_loss.value)
+    for i, name in ipairs { "share_0", "share_50", "share_100" } do
+      assert.equal(rows[2 * i].test_accuracy, summary[name .. "_test_accuracy"].value)
     end
-    for name in pairs(summary) do assert.is_truthy(header:find(name, 1, true), name) end
+    for i, row in ipairs(rows) do
+      assert.equal((i - 1) // 2 / 2, row.share)
+      assert.is_true(row.train_loss > 1 and row.train_loss < 4 and row.test_loss > 1 and row.test_loss < 4)
+      assert.is_true(row.train_accuracy >= 0 and row.train_accuracy <= 0.6 and row.test_accuracy <= 0.6)
+    end
     assert_figures(out, { "loss", "accuracy" })
   end)
 
   it("fits random labels when it is given the time, and true ones help on the test set", function()
     if not dataset then return pending("no images on this machine") end
-    local random, honest = folder .. "/random", folder .. "/honest"
-    for out, share in pairs { [random] = "1", [honest] = "0" } do
-      run_well("random_labels", { "--dataset", dataset, "--samples", "100", "--epochs", "60", "--batch", "5", "--lr", "0.001",
-        "--share", share, "--out", out })
-    end
-    random, honest = read_json(random .. "/summary.json"), read_json(honest .. "/summary.json")
-    assert.same({ "yes", "yes" }, { random.fitted.value, honest.fitted.value })
-    assert.is_true(random.train_accuracy.value >= 0.99 and random.test_accuracy.value < 0.3)
-    assert.is_true(honest.test_accuracy.value > 0.5)
+    local out = folder .. "/fitted"
+    run_well("random_labels", { "--dataset", dataset, "--samples", "100", "--epochs", "60", "--batch", "5", "--lr", "0.001",
+      "--shares", "0,1", "--out", out })
+    local summary = read_json(out .. "/summary.json")
+    assert.same({ "holds", "holds", "holds" }, { summary.fitted.value, summary.overfits.value, summary.harmful.value })
+    assert.is_true(summary.share_100_train_accuracy.value >= 0.99 and summary.share_100_test_accuracy.value < 0.3)
+    assert.is_true(summary.share_0_test_accuracy.value > 0.5)
   end)
 
   it("writes the same metrics for the same seed", function()
@@ -251,7 +188,8 @@ describe("scripts/random_labels.lua", function()
   end)
 
   it("says what is wrong with its options, with exit code 2 and nothing written", function()
-    for _, case in ipairs { { "--share", "1.5", "at most 1" }, { "--dataset", "cifar", "mnist" }, { "--samples", "0", "at least 1" } } do
+    for _, case in ipairs { { "--shares", "1.5", "at most 1" }, { "--shares", "0,0", "must ascend" },
+      { "--dataset", "cifar", "mnist" }, { "--samples", "0", "at least 1" } } do
       local out = folder .. "/wrong_labels"
       local result = run("random_labels", { "--out", out, case[1], case[2] })
       assert.equal(2, result.code, case[1])
@@ -274,15 +212,14 @@ describe("scripts/train_cnn.lua", function()
     local printed = run_well("train_cnn", tiny(out))
     assert_config(out, { epochs = 2, samples = 200, batch = 20, lr = 1e-3, dataset = dataset })
     local columns, rows = read_csv(out .. "/metrics.csv")
-    assert.same({ 7, 4 }, { #columns, #rows })
+    assert.same({ 6, 4 }, { #columns, #rows })
     local names = {}
     for _, key in ipairs { "simple", "advanced" } do
       for _, what in ipairs { "train_loss", "test_loss", "train_accuracy", "test_accuracy", "seconds_per_epoch", "parameters" } do
         names[#names + 1] = key .. "_" .. what
       end
     end
-    local summary, header = assert_summary("train_cnn", out, printed, names)
-    for _, name in ipairs(names) do assert.is_truthy(header:find(name, 1, true), name) end
+    local summary = assert_summary("train_cnn", out, printed, names, { "advanced_ahead", "dropout_closes" })
     assert.same({ 421642, 390410 }, { summary.simple_parameters.value, summary.advanced_parameters.value })
     for i, key in ipairs { "simple", "advanced" } do
       for _, what in ipairs { "test_loss", "test_accuracy" } do
@@ -291,6 +228,10 @@ describe("scripts/train_cnn.lua", function()
       assert.is_true(summary[key .. "_train_loss"].value < rows[2 * i - 1].train_loss, key .. " learns")
     end
     assert.is_true(summary.simple_test_accuracy.value > 0.3)
+    assert.equal(summary.advanced_test_accuracy.value > summary.simple_test_accuracy.value and "holds" or "does not hold",
+      summary.advanced_ahead.value)
+    local function gap(key) return summary[key .. "_test_loss"].value - summary[key .. "_train_loss"].value end
+    assert.equal(gap("advanced") < gap("simple") and "holds" or "does not hold", summary.dropout_closes.value)
     assert_figures(out, { "loss", "accuracy", "confusion", "mistakes_simple", "mistakes_advanced" })
   end)
 
@@ -301,7 +242,6 @@ describe("scripts/train_cnn.lua", function()
       local out = folder .. "/cnn_" .. threads
       run_well("train_cnn", tiny(out, "--threads", threads, "--samples", "40"))
       local _, rows = read_csv(out .. "/metrics.csv")
-      for _, row in ipairs(rows) do row.seconds = nil end
       tables[i] = rows
     end
     assert.same(tables[1], tables[2])
@@ -327,14 +267,18 @@ describe("scripts/gradient_norm.lua", function()
       last[row.task] = row
     end
     for _, task in ipairs { "function", "images" } do
-      for _, name in ipairs { "loss", "gradient_norm", "full_gradient_norm", "loss_change", "norm_change", "verdict" } do
+      for _, name in ipairs { "loss", "gradient_norm", "full_gradient_norm", "loss_change", "norm_change" } do
         names[#names + 1] = task .. "_" .. name
       end
     end
-    local summary, header = assert_summary("gradient_norm", out, printed, names)
+    local summary = assert_summary("gradient_norm", out, printed, names, { "function_vanishes", "images_vanishes" })
     assert.is_true(support.near(summary.images_loss.value, last.images.loss, 1e-12)) -- a tenth of ten steps
     assert.is_true(support.near(summary.images_gradient_norm.value, last.images.gradient_norm, 1e-12))
-    assert.is_truthy(header:find(summary.function_verdict.value, 1, true))
+    for _, task in ipairs { "function", "images" } do
+      local loss_change, norm_change = summary[task .. "_loss_change"].value, summary[task .. "_norm_change"].value
+      assert.equal(loss_change > 0.5 and "not converged" or norm_change <= 0.1 and "holds" or "does not hold",
+        summary[task .. "_vanishes"].value)
+    end
     assert_figures(out, { "function_norm", "function_loss", "function_both", "images_norm", "images_loss", "images_both" })
   end)
 end)
@@ -349,7 +293,7 @@ describe("scripts/minimal_ratio.lua", function()
     assert_config(out, { networks = 3, steps = 50, polish = 6, epochs = 5, scale = 1e-3 })
     local _, rows = read_csv(out .. "/metrics.csv")
     assert.equal(2 * 3 * 2, #rows)
-    local near, names = {}, {}
+    local near, names, verdicts = {}, {}, {}
     for _, row in ipairs(rows) do
       assert.is_true(row.ratio > 0 and row.ratio < 1 and row.sampled >= 0 and row.sampled <= 1 and row.loss > 0)
       near[row.target .. row.network] = near[row.target .. row.network] or row.gradient
@@ -357,17 +301,20 @@ describe("scripts/minimal_ratio.lua", function()
     end
     for _, target in ipairs { "sinc", "sign" } do
       for _, name in ipairs { "converged", "near_gradient", "critical_gradient", "near_ratio", "critical_ratio", "near_sampled",
-        "critical_sampled", "pearson", "verdict", "along_training" } do
+        "critical_sampled", "pearson", "along_training" } do
         names[#names + 1] = target .. "_" .. name
+        if name:find("_[rs]a") then verdicts[#verdicts + 1] = target .. "_" .. name .. "_follows" end
       end
     end
-    local summary, header = assert_summary("minimal_ratio", out, printed, names)
+    local summary = assert_summary("minimal_ratio", out, printed, names, verdicts)
     for _, target in ipairs { "sinc", "sign" } do
-      local r = summary[target .. "_near_sampled"].value
-      assert.equal(r ~= "none" and r <= -0.5 and "confirmed" or "not confirmed", summary[target .. "_verdict"].value)
+      for _, name in ipairs { "near_ratio", "near_sampled", "critical_ratio", "critical_sampled" } do
+        local r, few = summary[target .. "_" .. name].value, summary[target .. "_converged"].value < 1.5
+        assert.equal(few and name:find("critical") and "not converged" or r ~= "none" and r <= -0.5 and "holds" or "does not hold",
+          summary[target .. "_" .. name .. "_follows"].value)
+      end
       for _, name in ipairs { "near_ratio", "critical_ratio", "along_training" } do
         assert.is_true(math.abs(summary[target .. "_" .. name].value) <= 1)
-        assert.is_truthy(header:find(name, 1, true), name)
       end
     end
     assert_figures(out, { "sinc_ratio", "sinc_sampled", "sinc_training", "sign_ratio", "sign_sampled", "sign_training" })
@@ -402,19 +349,18 @@ describe("scripts/visualize_optimization.lua", function()
       results[row.task] = results[row.task] + (is_last and row.result / 3 or 0)
     end
     for task in pairs(results) do
-      for _, name in ipairs { "layer_variance", "whole_variance", "result", "travel", "apart", "verdict" } do
+      for _, name in ipairs { "layer_variance", "whole_variance", "result", "travel", "apart" } do
         names[#names + 1] = task .. "_" .. name
       end
     end
-    local summary, header = assert_summary("visualize_optimization", out, printed, names)
+    local summary = assert_summary("visualize_optimization", out, printed, names, { "images_far_apart", "function_far_apart" })
     for task, result in pairs(results) do
       assert.is_true(support.near(summary[task .. "_result"].value, result, 1e-12))
       local share = summary[task .. "_whole_variance"].value
       assert.is_true(share > 0 and share <= 1)
-      assert.equal("ends far apart", summary[task .. "_verdict"].value) -- after so few epochs runs are where they started
+      assert.equal("holds", summary[task .. "_far_apart"].value) -- after so few epochs runs are where they started
       assert.is_true(summary[task .. "_apart"].value > summary[task .. "_travel"].value)
     end
-    assert.is_truthy(header:find("ends far apart", 1, true))
     assert_figures(out, { "images_layer", "images_whole", "function_layer", "function_whole" })
   end)
 end)
@@ -439,7 +385,7 @@ for name, own in pairs(settings) do
 
     it("is short enough to read in class", function()
       local _, lines = read("scripts/" .. name .. ".lua"):gsub("\n", "")
-      assert.is_true(lines <= 90, lines .. " lines")
+      assert.is_true(lines <= 96, lines .. " lines")
     end)
 
     it("runs from any working directory", function()

@@ -154,8 +154,8 @@ end
 --- --resume DIR: the script starts again, and run:fit and run:map find what was done. --seeds N ends the program here, after
 --- running the whole script with N seeds.
 --- settings: a list, in the order that --help shows, of {name =, default =, quick = the value under --quick, help =, choices =
---- {...}, minimum =, maximum =, check = function(value) returning true, or false and a message}. The default's type is the
---- setting's: integer, number, string, boolean (--name, --no-name) or list of numbers.
+--- {...}, minimum =, maximum =, ascending = true for a list that must, check = function(value) returning true, or false and a
+--- message}. The default's type is the setting's: integer, number, string, boolean (--name, --no-name) or list of numbers.
 --- columns: the columns of metrics.csv; without them they follow from the rows.
 --- For tests: arguments = list of strings instead of the command line, exit = function(code) instead of os.exit.
 function experiment.start(request)

@@ -100,7 +100,7 @@ def training_set(w):
         images, labels = read_mnist("train")
         if "points" in w:
             images, labels = images[:w["points"]], labels[:w["points"]]
-        return (images if "network" in w else images.float() / 255), labels
+        return (images if "network" in w else images.float().div_(255)), labels
     points = read_safetensors(w["set"])
     return points["x"], points["y"]
 

@@ -67,11 +67,14 @@ local function show(value)
 end
 
 local function check_range(setting, value)
-  for _, number in ipairs(type(value) == "table" and value or { value }) do
+  local list = type(value) == "table" and value or { value }
+  for i, number in ipairs(list) do
     if setting.minimum and number < setting.minimum then
       return nil, ("must be at least %s"):format(text.number(setting.minimum))
     elseif setting.maximum and number > setting.maximum then
       return nil, ("must be at most %s"):format(text.number(setting.maximum))
+    elseif setting.ascending and i > 1 and number <= list[i - 1] then
+      return nil, ("must ascend, but %s comes after %s"):format(text.number(number), text.number(list[i - 1]))
     end
   end
   return true
@@ -101,7 +104,7 @@ options.check = check
 -- ---- declaring ---------------------------------------------------------------------------------------------------
 
 local FIELDS = { name = "string", help = "string", choices = "table", minimum = "number", maximum = "number",
-                 check = "function", default = "any", quick = "any" }
+                 ascending = "boolean", check = "function", default = "any", quick = "any" }
 
 local function check_fields(given, position)
   if type(given) ~= "table" or type(given.name) ~= "string" then
@@ -113,7 +116,7 @@ local function check_fields(given, position)
   for field, value in pairs(given) do
     local expected = FIELDS[field]
     if not expected then
-      fail("experiment: setting '%s' has no field '%s' (name, default, quick, help, choices, minimum, maximum, check)",
+      fail("experiment: setting '%s' has no field '%s' (name, default, quick, help, choices, minimum, maximum, ascending, check)",
            given.name, tostring(field))
     elseif expected ~= "any" and type(value) ~= expected then
       fail("experiment: setting '%s': %s must be a %s, not a %s", given.name, field, expected, type(value))
@@ -132,6 +135,7 @@ local function declare_one(given)
   if (given.minimum or given.maximum) and (setting.kind == "text" or setting.kind == "flag") then
     fail("experiment: setting '%s': minimum and maximum are for numbers", given.name)
   end
+  if given.ascending and setting.kind ~= "list" then fail("experiment: setting '%s': ascending is for lists", given.name) end
   setting.option = "--" .. given.name:gsub("_", "-")
   if setting.kind == "list" then
     setting.of_integers = true
@@ -169,8 +173,9 @@ local COMMON = {
 }
 
 --- options.declare(given): checks a script's list of settings, adds those that every experiment has, and returns all;
---- the script's own carry own = true. A mistake in the declaration is an error that blames the script.
-function options.declare(given)
+--- the script's own carry own = true. A mistake in the declaration is an error that blames the script. common: a set of the
+--- names of those to add, instead of all.
+function options.declare(given, common)
   if type(given) ~= "table" then fail("experiment: settings must be a list, not a %s", type(given)) end
   local settings, taken = {}, { ["--help"] = true }
   local function add(declared, own)
@@ -182,7 +187,9 @@ function options.declare(given)
     end
     settings[#settings + 1] = setting
   end
-  for _, common in ipairs(COMMON) do add(common, false) end
+  for _, one in ipairs(COMMON) do
+    if not common or common[one.name] then add(one, false) end
+  end
   for position, one in ipairs(given) do
     check_fields(one, position)
     add(one, true)

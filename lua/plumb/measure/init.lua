@@ -21,7 +21,7 @@ local parts = {
   sharpness = { "sharpness", "sampled_sharpness" },
   sensitivity = { "sensitivity" },
   surface = { "filter_normalised_direction", "surface", "path_plane", "variance_share" },
-  statistics = { "correlation", "median", "columns" },
+  statistics = { "correlation", "median", "median_of_tenth", "columns" },
 }
 
 local measure = {}

@@ -62,6 +62,18 @@ function statistics.median(values)
   return (sorted[(#sorted + 1) // 2] + sorted[#sorted // 2 + 1]) / 2
 end
 
+--- measure.median_of_tenth(values, tenth) -> the median of the first (1) to last (10) tenth of a list or tensor: where a
+--- noisy curve is there. A tenth of a short list is one value at least.
+function statistics.median_of_tenth(values, tenth)
+  local who = "measure.median_of_tenth"
+  local list = numbers(who, "values", values)
+  report.integer(who, "tenth", tenth, 1, 10)
+  if #list == 0 then report.fail("%s: there are no values", who) end
+  local last = math.max(1, tenth * #list // 10)
+  local first = math.min(last, (tenth - 1) * #list // 10 + 1)
+  return statistics.median(table.move(list, first, last, 1, {}))
+end
+
 --- measure.columns(rows) -> the lists by name that a list of tables holds: {{loss = 1, size = 3}, {loss = 2, size = 4}} becomes
 --- {loss = {1, 2}, size = {3, 4}}. Every row must have the same names.
 function statistics.columns(rows)
