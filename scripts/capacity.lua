@@ -32,8 +32,7 @@ local run = plumb.experiment.start {
     { name = "dataset", default = "mnist", choices = { "mnist", "fashion_mnist" }, help = "which images" },
   },
 }
-local settings = run.settings
-local UNITS = { loss = "cross-entropy (nats)", accuracy = "share of images classified as labelled" }
+local settings, UNITS = run.settings, { loss = "cross-entropy (nats)", accuracy = "share of images classified as labelled" }
 local families = {
   { key = "course", logy = true, lr = settings.lr, widths = settings.widths, epochs = settings.epochs, batch = settings.batch,
     samples = settings.samples, noise = settings.noise },
@@ -78,7 +77,6 @@ for _, family in ipairs(families) do
   end
   local function least(first, last) return first <= last and math.min(table.unpack(loss, first, last)) or math.huge end
   local function words(value) return value < math.huge and ("%.4f"):format(value) or "none" end
-
   run:summary(named "best_parameters", p[best], "parameters of the network with the smallest test loss")
   run:summary(named "best_test_loss", loss[best], "that loss: mean cross-entropy, in nats")
   run:summary(named "largest_test_loss", loss[1], "test loss of the largest network")

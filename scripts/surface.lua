@@ -46,7 +46,7 @@ local history = run:fit(model, train, { loss = nn.CrossEntropyLoss(), optimizer 
     run:record { epoch = e, train_loss = h.train_loss[e], test_loss = h.test_loss[e], test_accuracy = h.test_accuracy[e] }
   end })
 local L, theta, thetas = measure.loss(model, nn.cross_entropy, few), model.theta, history.kept.thetas
-local solution = L(theta):item()
+local solution = measure.surface(L, theta, { x = theta, along_x = { 0 } })[1]
 run:summary("loss", solution, ("cross-entropy of the solution on %d training images, in nats"):format(#few.y))
 run:summary("accuracy", history.test_accuracy[settings.epochs], "share of the test images that it classifies correctly")
 
@@ -59,8 +59,6 @@ local directions, at = {}, plumb.linspace(-settings.range, settings.range, setti
 for i, seed in ipairs(run:seeds(settings.lines)) do
   directions[i] = measure.filter_normalised_direction(model, { seed = seed })
 end
-
--- ---- random lines and a random plane ----
 
 local curves, rise, concave = {}, 0, 0
 for i, losses in ipairs(run:map(directions, function(direction)
@@ -87,8 +85,6 @@ run:figure("plane", plot.contour(random, { x = at, y = at, logz = true, zlabel =
   ylabel = "random direction 2", title = "Loss on a random plane through the solution", levels = 12,
   series = { { x = { 0 }, y = { 0 }, style = "points", marker = "star", name = "solution", size = 1.5 } } }),
   "Lines of equal loss around the solution, in two random directions scaled filter by filter.")
-
--- ---- the plane of the path ----
 
 local way = measure.path_plane(thetas, { points = settings.points })
 local x, y, last, shares = way.path.x, way.path.y, #thetas, way.pca.explained_variance_ratio

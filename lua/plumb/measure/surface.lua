@@ -160,10 +160,10 @@ function surface.variance_share(thetas, directions)
     along = (along and along + a:reshape(-1, 1) * a or a:reshape(-1, 1) * a):evaluate()
   end
   if total == 0 then return 0 end
-  local ok, solved = pcall(core.linalg.solve, d:matmul(d:transpose(1, 2)), along) -- (D D^T)^-1 D C D^T
+  local ok, solved = pcall(function() return core.linalg.solve(d:matmul(d:transpose(1, 2)), along):tolist() end)
   if not ok then report.fail("%s: the directions are not independent", who) end
   local trace = 0
-  for i, row in ipairs(solved:tolist()) do trace = trace + row[i] end
+  for i, row in ipairs(solved) do trace = trace + row[i] end -- (D D^T)^-1 D C D^T
   return trace / total
 end
 

@@ -1,0 +1,136 @@
+--- scripts/capacity.lua and scripts/surface.lua, run as a user runs them, on real images.
+local plumb = require "plumb"
+local lfs = require "lfs"
+local folders = require "folders"
+local script_runs = require "script_runs"
+local dataset, process = script_runs.dataset, plumb.core.process
+local run_well = script_runs.run_well
+
+local folder
+setup(function() folder = folders.new() end)
+teardown(function() folders.remove(folder) end)
+
+local words = {
+  capacity = { "--samples", "120", "--epochs", "3", "--widths", "4,20,8", "--batch", "40", "--threshold-samples", "40",
+    "--threshold-epochs", "60", "--threshold-widths", "1,2,30" },
+  surface = { "--samples", "200", "--epochs", "4", "--batch", "20", "--measured", "60", "--points", "5", "--lines", "3" },
+}
+
+-- Runs a script with its short settings; returns what it printed.
+local function short(name, out, ...)
+  local all = table.move(words[name], 1, #words[name], 1, {})
+  table.move({ "--dataset", dataset, "--out", out, ... }, 1, 4 + select("#", ...), #all + 1, all)
+  return run_well(name, all)
+end
+
+local function results(out) return folders.read(out .. "/metrics.csv") .. folders.read(out .. "/summary.json") end
+
+-- Starts a script and kills it, with its workers, when it has run for some seconds.
+local function run_and_kill(seconds, all)
+  local child <close> = process.start_worker(all)
+  local deadline = process.time() + seconds
+  while process.time() < deadline and not child:status() do
+    process.wait_for_workers { child }
+    repeat local bytes = child:read("stdout") until not bytes or bytes == ""
+  end
+  if not child:status() then os.execute("kill -9 " .. child:pid()) end
+  while not child:status() do process.wait_for_workers { child } end
+end
+
+describe("scripts/capacity.lua", function()
+  it("measures each network once, and judges by what it measured", function()
+    if not dataset then return pending("no images on this machine") end
+    local out = folder .. "/capacity"
+    local printed = short("capacity", out)
+    script_runs.assert_config(out, { samples = 120, epochs = 3, widths = { 4, 20, 8 }, noise = 0, threshold_noise = 0.2 })
+    local _, rows = script_runs.read_csv(out .. "/metrics.csv")
+    local numbers, verdicts, seen = {}, {}, {}
+    for _, family in ipairs { "course", "threshold" } do
+      for _, name in ipairs { "best_parameters", "best_test_loss", "largest_test_loss", "largest_test_accuracy", "peak" } do
+        numbers[#numbers + 1] = family .. "_" .. name
+      end
+      for _, name in ipairs { "fits", "beyond", "descent" } do verdicts[#verdicts + 1] = family .. "_" .. name end
+      seen[family] = {}
+    end
+    local summary = script_runs.assert_summary("capacity", out, printed, numbers, verdicts)
+    for _, row in ipairs(rows) do
+      assert.equal(795 * row.width + 10, row.parameters)
+      assert.is_true(row.train_loss > 0 and row.test_loss > 0 and row.train_accuracy <= 1 and row.test_accuracy <= 1)
+      table.insert(seen[row.family], row)
+    end
+    for family, list in pairs(seen) do
+      assert.equal(3, #list)
+      local best, peak = list[1], list[1]
+      for _, row in ipairs(list) do
+        best, peak = row.test_loss < best.test_loss and row or best, row.test_loss > peak.test_loss and row or peak
+      end
+      assert.is_true(list[1].width > list[2].width and list[2].width > list[3].width)
+      assert.equal(best.parameters, summary[family .. "_best_parameters"].value)
+      assert.equal(best.test_loss, summary[family .. "_best_test_loss"].value)
+      assert.equal(list[1].test_accuracy, summary[family .. "_largest_test_accuracy"].value)
+      local limit = family == "course" and 1200 or 400
+      assert.is_true(math.abs(summary[family .. "_peak"].value - peak.parameters / limit) < 1e-12)
+    end
+    assert.is_true(seen.course[1].train_loss < seen.course[3].train_loss) -- more parameters fit better
+    assert.is_true(seen.threshold[1].train_accuracy == 1 and seen.threshold[3].train_accuracy < 0.9)
+    assert.equal("not converged", summary.course_beyond.value) -- no network is below 1200 parameters
+    script_runs.assert_figures(out, { "course_loss", "course_accuracy", "threshold_loss", "threshold_accuracy" })
+  end)
+end)
+
+describe("scripts/surface.lua", function()
+  for _, network in ipairs { "mlp", "cnn" } do
+    it("draws the loss around a solution, and the path to it: " .. network, function()
+      if not dataset then return pending("no images on this machine") end
+      local out = folder .. "/surface_" .. network
+      local printed = short("surface", out, "--network", network, "--epochs", network == "cnn" and "2" or "4")
+      script_runs.assert_config(out, { samples = 200, measured = 60, points = 5, network = network })
+      local _, rows = script_runs.read_csv(out .. "/metrics.csv")
+      local summary = script_runs.assert_summary("surface", out, printed,
+        { "loss", "accuracy", "rise", "path_variance", "random_variance" }, { "convex", "lowest", "downhill", "shown", "blind" })
+      assert.equal(rows[#rows].test_accuracy, summary.accuracy.value)
+      assert.is_true(summary.loss.value > 0 and summary.loss.value < 2.5)
+      assert.is_true(summary.path_variance.value > 0.5 and summary.path_variance.value <= 1 + 1e-12)
+      assert.is_true(summary.random_variance.value > 0 and summary.random_variance.value < 0.01)
+      assert.equal("holds", summary.blind.value) -- of many parameters two random directions see next to nothing
+      assert.equal(summary.path_variance.value >= 0.9 and "holds" or "does not hold", summary.shown.value)
+      local least, solution = summary.lowest.numbers:match("least (%S+), solution (%S+)")
+      assert.equal(("%.6g"):format(summary.loss.value), solution)
+      assert.is_true(tonumber(least) <= tonumber(solution)) -- the solution is one of the plane's points
+      script_runs.assert_figures(out, { "lines", "plane", "path" })
+    end)
+  end
+end)
+
+for _, name in ipairs { "capacity", "surface" } do
+  describe("scripts/" .. name .. ".lua", function()
+    it("comes to the same with one worker and with two, and killed and resumed", function()
+      if not dataset then return pending("no images on this machine") end
+      local out, started = folder .. "/" .. name, process.time()
+      short(name, out .. "_1", "--threads", "1")
+      local took = process.time() - started
+      short(name, out .. "_2", "--threads", "2")
+      assert.equal(results(out .. "_1"), results(out .. "_2"))
+      local all = { "scripts/" .. name .. ".lua", "--dataset", dataset, "--out", out .. "_killed", "--checkpoint-every", "0" }
+      table.move(words[name], 1, #words[name], #all + 1, all)
+      run_and_kill(0.4 * took, all)
+      if not lfs.attributes(out .. "_killed/config.json") then -- killed before it had begun
+        folders.remove(out .. "_killed")
+        short(name, out .. "_killed")
+      elseif not lfs.attributes(out .. "_killed/summary.json") then
+        run_well(name, { "--resume", out .. "_killed" })
+      end
+      assert.equal(results(out .. "_1"), results(out .. "_killed"))
+    end)
+
+    it("lists its settings under --help, and is short enough to read in class", function()
+      local result = script_runs.run(name, { "--help" })
+      assert.same({ 0, "" }, { result.code, result.stderr })
+      for _, word in ipairs { "--epochs", "--samples", "--quick", "--seed", "default:" } do
+        assert.is_truthy(result.stdout:find(word, 1, true), word)
+      end
+      local _, lines = folders.read("scripts/" .. name .. ".lua"):gsub("\n", "")
+      assert.is_true(lines <= 110, lines .. " lines")
+    end)
+  end)
+end
