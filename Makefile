@@ -44,7 +44,7 @@ help:
 ## make data       fetches MNIST
 ## make test       builds and runs the tests; SAN=1 does so under ASan and UBSan, TESTS="FILE ..." runs only those
 ## make lint       luacheck, and the order of includes in core/
-## make demo       two experiments on real data, in under two minutes; figures in runs/demo
+## make demo       all experiments in a quick form, in under three minutes, as one page: runs/demo/report.html
 ## make bench      plumb beside PyTorch and the machine's limits; WORKLOADS="NAME ..." measures only those
 ## make bench-peer a current PyTorch for it, in build/peer (Debian's python3-torch is used too where it is installed)
 ## make docs       the reference as HTML, in build/docs
@@ -114,9 +114,7 @@ DEMO := runs/demo
 DEMO_DATASET = $$(./$(PROGRAM) -e 'print(require("plumb.data").paths("mnist") and "mnist" or "fashion_mnist")')
 
 demo: $(PROGRAM)
-	./$(PROGRAM) scripts/simulate_function.lua --quick --overwrite --out $(DEMO)/simulate_function
-	./$(PROGRAM) scripts/random_labels.lua --quick --overwrite --out $(DEMO)/random_labels --dataset $(DEMO_DATASET)
-	@echo; echo "The figures, each also as .svg and with the .gp script that draws it:"; ls $(DEMO)/*/*.png
+	./$(PROGRAM) scripts/report.lua --quick --overwrite --out $(DEMO) --dataset $(DEMO_DATASET)
 
 bench: $(PROGRAM) build/bench/limits
 	./$(PROGRAM) tests/bench/run.lua $(WORKLOADS)

@@ -28,7 +28,26 @@ enum { EVERYWHERE = LUA_MASKCALL | LUA_MASKRET | LUA_MASKLINE | LUA_MASKCOUNT, A
 
 /* ---- raising ---- */
 
+static int call_with_handler(lua_State *L);
+enum { HANDLER = 2 }; /* its place among the values of call_with_handler */
+
+static int same_message(lua_State *L) { return lua_gettop(L) > 0; }
+
+/* xpcall's handlers are called for errors within themselves too, so that one that runs for ever could not be ended. */
+static void forget_handlers(lua_State *L) {
+    lua_Debug info;
+    for (int level = 0; lua_getstack(L, level, &info); level++) {
+        lua_getinfo(L, "f", &info);
+        const bool found = lua_tocfunction(L, -1) == call_with_handler;
+        lua_pop(L, 1);
+        if (!found) continue;
+        lua_pushcfunction(L, same_message);
+        if (lua_setlocal(L, &info, HANDLER) == NULL) lua_pop(L, 1);
+    }
+}
+
 int interrupt_raise(lua_State *L) {
+    forget_handlers(L);
     interrupt_clear();
     state.phase = RAISED;
     return luaL_error(L, "interrupted!");
@@ -103,16 +122,23 @@ static bool inside_attempt(lua_State *L) {
     return false;
 }
 
+static void stop(lua_State *L, lua_Debug *event);
+
 /* A postponed interrupt waits until control is back in the user's function that called the library (whatever that calls until
- * then, be it other people's code, is a part of it), and lets its statement store its values: until a call or a second line. */
+ * then, be it other people's code, is a part of it), and lets its statement store its values: until a call or a second line.
+ * Another Ctrl-C meanwhile is the same one again, but it still ends what a function of the user's does on the way back. */
 static bool may_raise(lua_State *L, const lua_Debug *event) {
-    if (interrupt_requested()) return !(in_library(L, 0) && inside_attempt(L));
     const int level = event->event == LUA_HOOKCALL;
-    if (state.phase != POSTPONED || depth_of(L) - level > state.depth || in_library(L, level)) return false;
+    if (interrupt_requested()) {
+        if (state.phase != POSTPONED) return !(in_library(L, 0) && inside_attempt(L));
+        if (depth_of(L) - level > state.depth && !in_library(L, level)) return true;
+        interrupt_clear();
+        lua_sethook(L, stop, AT_STATEMENTS, 0);
+    }
+    if (state.phase != POSTPONED || (event->event != LUA_HOOKLINE && event->event != LUA_HOOKCALL)) return false;
+    if (depth_of(L) - level > state.depth || in_library(L, level)) return false;
     return event->event != LUA_HOOKLINE || state.lines++ > 0;
 }
-
-static void stop(lua_State *L, lua_Debug *event);
 
 static void postpone(lua_State *L) {
     lua_Debug info;
@@ -213,7 +239,7 @@ static int call_with_handler(lua_State *L) {
     lua_pushboolean(L, true);
     lua_pushvalue(L, 1);
     lua_rotate(L, 3, 2); /* f, handler, true, f, arguments */
-    return finish_call(L, lua_pcallk(L, arguments, LUA_MULTRET, 2, 2, finish_call), 2);
+    return finish_call(L, lua_pcallk(L, arguments, LUA_MULTRET, HANDLER, 2, finish_call), 2);
 }
 
 static lua_CFunction standard_load, standard_resume, standard_close, standard_execute;
@@ -274,6 +300,26 @@ static int execute(lua_State *L) {
     return results;
 }
 
+/* ---- sorting ---- */
+
+static lua_CFunction standard_sort;
+
+static int is_less(lua_State *L) {
+    interrupt_poll(L);
+    lua_pushboolean(L, lua_compare(L, 1, 2, LUA_OPLT));
+    return 1;
+}
+
+/* table.sort(list, comp): without `comp` nothing of it could be interrupted, which matters where it takes long. */
+static int sort(lua_State *L) {
+    enum { LONG = 200000 }; /* elements */
+    if (lua_istable(L, 1) && lua_isnoneornil(L, 2) && lua_rawlen(L, 1) > LONG) {
+        lua_settop(L, 1);
+        lua_pushcfunction(L, is_less);
+    }
+    return standard_sort(L);
+}
+
 /* ---- for the library ---- */
 
 /* interrupted(): was Ctrl-C pressed, and is it still to end the user's statement? */
@@ -329,6 +375,8 @@ void interrupt_open(lua_State *L) {
     standard_wrap = replace(L, "wrap", wrap);
     lua_getglobal(L, "os");
     standard_execute = replace(L, "execute", execute);
-    lua_pop(L, 1);
+    lua_getglobal(L, "table");
+    standard_sort = replace(L, "sort", sort);
+    lua_pop(L, 2);
     lua_pop(L, 2);
 }

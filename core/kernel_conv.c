@@ -8,9 +8,11 @@
 #include "pool.h"
 
 #ifdef __AVX512F__
-enum { VECTOR_BYTES = 64, FILTERS = 8, VECTORS = 3, PANELS = 2, COLUMNS = 9 }; /* 32 registers */
+enum { VECTOR_BYTES = 64, FILTERS = 8, VECTORS = 3, PANELS = 2, COLUMNS = 9, RUNS = 2 }; /* 32 registers */
+#define MOST_RUN 7
 #else
-enum { VECTOR_BYTES = 32, FILTERS = 4, VECTORS = 3, PANELS = 2, COLUMNS = 6 }; /* 16 */
+enum { VECTOR_BYTES = 32, FILTERS = 4, VECTORS = 3, PANELS = 2, COLUMNS = 6, RUNS = 2 }; /* 16 */
+#define MOST_RUN 3
 #endif
 enum { SLACK = 3 * VECTOR_BYTES, MAX_CHUNKS = 32, MAX_SUMS = 16, SAMPLES_PER_SUM = 16, LINE = 1024 };
 
@@ -34,12 +36,19 @@ typedef struct {
     int64_t groups, channels, filters, result[2];
     int64_t items, chunks;    /* samples, or samples times groups, in this many chunks */
     int64_t room;             /* bytes of scratch for a chunk */
+    int64_t run;              /* vectors run over filters, for so many places in a row of the result; 0: over places */
+    int64_t block, group_weights; /* filters in a block of packed weights, and elements of a group's */
     frame frame;
     int64_t g_panel, sum_panel; /* elements between panels, of LANES filters each, of the gradient and of the sums */
     int64_t sum_bytes;        /* of a chunk's sums */
     const char *x, *packed;
     char *y, *rooms, *sums;
 } correlation;
+
+/* Of the block of packed weights that begins with filter `first`. With vectors over filters the last one may be half as wide. */
+static int64_t block_width(const correlation *k, int64_t first) {
+    return k->run > 0 && k->filters - first <= k->block / 2 ? k->block / 2 : k->block;
+}
 
 #define T float
 #define INTEGER int32_t
@@ -92,18 +101,36 @@ static bool has_direct_adjoint(const convolution *c) {
 
 /* --- scratch: offsets, packed weights or partial sums, then a room for each chunk ------------------------------------ */
 
-static size_t packed_bytes(dtype type, const convolution *c) {
-    return (size_t)(c->groups * round_up(c->filters, FILTERS) * c->channels * c->kernel[0] * c->kernel[1]) * dtype_bytes(type);
+/* The length of the runs with which vectors over filters do best, or 0 where vectors over places are as good: those lose
+ * the gaps of the frame `one` and the rest of its last vector, these what runs are longer than rows, and filters that
+ * do not fill their vectors. Turning results round is repaid where the sums are long and a block of them stays in the cache. */
+static int64_t choose_run(const correlation *k, const frame *one, int64_t lanes) {
+    static const int64_t LONG = 64, MOST_PLACES = 2048;
+    int64_t best = 0, width = k->result[1];
+    double least = 0.97 * (double)round_up(one->length, lanes) * (double)round_up(k->filters, FILTERS);
+    if (k->channels * one->taps < LONG || k->result[0] * width > MOST_PLACES) return 0;
+    for (int64_t run = MOST_RUN; run >= 3; run--) {
+        double slots = (double)(k->result[0] * round_up(width, run)) * (double)round_up(k->filters, lanes);
+        if (slots < least) least = slots, best = run;
+    }
+    return best;
 }
 
 static correlation correlation_of(dtype type, const convolution *c, char *scratch) {
     correlation k = {.type = type, .groups = c->groups, .channels = c->channels, .filters = c->filters,
                      .result = {c->result[0], c->result[1]}, .items = c->samples * c->groups};
+    int64_t bytes = (int64_t)dtype_bytes(type), lanes = VECTOR_BYTES / bytes;
     k.frame = frame_of(c, 1, (int64_t *)(void *)scratch);
+    k.run = choose_run(&k, &k.frame, lanes);
+    k.block = k.run > 0 ? PANELS * lanes : FILTERS;
+    k.group_weights = round_up(k.filters, k.block) * k.channels * k.frame.taps;
+    bool odd = k.run > 0 && k.result[0] * ((k.result[1] + k.run - 1) / k.run) % RUNS != 0;
+    if (odd && k.groups == 1) k.frame = frame_of(c, RUNS, (int64_t *)(void *)scratch); /* so that their runs make pairs */
+    int64_t results = k.run > 0 ? (k.frame.images * k.result[0] * k.result[1] + MOST_RUN) * k.block : FILTERS * k.frame.line;
     k.chunks = smaller(k.items, MAX_CHUNKS);
-    k.room = round_up((k.channels * k.frame.plane + SLACK + FILTERS * k.frame.line) * (int64_t)dtype_bytes(type), 64);
+    k.room = round_up((k.channels * k.frame.plane + SLACK + results) * bytes, 64);
     k.packed = scratch + round_up(k.frame.taps * 8, 64);
-    k.rooms = scratch + round_up(k.frame.taps * 8, 64) + round_up((int64_t)packed_bytes(type, c), 64);
+    k.rooms = scratch + round_up(k.frame.taps * 8, 64) + round_up(k.groups * k.group_weights * bytes, 64);
     return k;
 }
 

@@ -44,6 +44,7 @@ typedef struct {
 } product;
 
 #define T float
+#define INTEGER int32_t
 #define TYPED(name) name##_float32
 #ifdef __AVX512F__
 #define STORE_FIRST(to, v, count) _mm512_mask_storeu_ps(to, (__mmask16)((1u << (count)) - 1), (__m512)(v))
@@ -54,10 +55,12 @@ typedef struct {
 #endif
 #include "kernel_matmul.inc"
 #undef T
+#undef INTEGER
 #undef TYPED
 #undef STORE_FIRST
 #undef LOAD_FIRST
 #define T double
+#define INTEGER int64_t
 #define TYPED(name) name##_float64
 #ifdef __AVX512F__
 #define STORE_FIRST(to, v, count) _mm512_mask_storeu_pd(to, (__mmask8)((1u << (count)) - 1), (__m512d)(v))

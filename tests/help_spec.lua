@@ -136,10 +136,23 @@ describe("the reference", function()
     for _, page in ipairs(pages) do
       local text = plain(read(page))
       for _, entry in ipairs(page.entries) do
-        local words = entry.description:gsub("^%->", ""):gsub("^%s*%l?", ""):gsub("%s+", " ")
+        local words = entry.description:gsub("^%->", ""):gsub("^%s*%l?", ""):gsub("%s+", " "):gsub("`([^`]+)`", "%1")
         assert.truthy(text:find(plain((entry.signature:gsub("&", "&amp;"):gsub("<", "&lt;"))), 1, true), entry.signature)
         assert.truthy(text:find(words, 1, true), entry.name .. ": " .. words)
       end
+    end
+  end)
+
+  it("has the methods of what is returned: figures, runs, loaders, models", function()
+    local names = {}
+    for _, page in ipairs(pages) do
+      for _, entry in ipairs(page.entries) do names[entry.name] = page.name end
+    end
+    for name, page in pairs { ["figure:save"] = "plot", ["figure:show"] = "plot", ["figure:text"] = "plot", ["run:resume"] = "fit",
+      ["run:watch"] = "fit", ["loader:epoch"] = "data", ["density:curve"] = "measure", ["pca:project"] = "measure",
+      ["module:state_dict"] = "nn", ["linalg.eigh"] = "operators" } do assert.equal(page, names[name], name) end
+    for name, method in pairs(getmetatable(plumb.plot.lines { 1 })) do
+      if type(method) == "function" and not name:find("^_") then assert.equal("plot", names["figure:" .. name], name) end
     end
   end)
 

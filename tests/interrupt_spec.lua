@@ -41,6 +41,8 @@ describe("Ctrl-C", function()
     for _, code in ipairs {
       "print('go') while true do pcall(function() while true do end end) end",
       "print('go') while true do xpcall(function() while true do end end, function() return {} end) end",
+      "print('go') xpcall(error, function() while true do end end)",
+      "print('go') xpcall(function() while true do end end, function() while true do end end)",
       "print('go') while true do pcall(pcall, function() while true do end end) end",
       "local f = coroutine.wrap(function() while true do end end) print('go') while true do pcall(f) end",
       "print('go') while true do coroutine.resume(coroutine.create(function() while true do end end)) end",
@@ -53,6 +55,17 @@ describe("Ctrl-C", function()
       "local c = coroutine.create(function() local t <close> = setmetatable({}, { __close = function() while true do end end }) "
         .. "coroutine.yield() end) coroutine.resume(c) print('go') coroutine.close(c)",
     } do stops(code) end
+  end)
+
+  it("stops the sorting of long lists", function()
+    stops("local t = {} for i = 1, 3e5 do t[i] = math.sin(i) end print('go') while true do table.sort(t) t[1], t[#t] = t[#t], t[1] end")
+    stops("local t = {} for i = 1, 3e6 do t[i] = tostring(i * 7919 % 3000017) end print('go') table.sort(t)")
+    local t = {}
+    for i = 1, 250000 do t[i] = i * 7919 % 250007 end
+    table.sort(t)
+    for i = 2, #t do assert(t[i - 1] < t[i]) end
+    t[7] = "x"
+    assert.is_false((pcall(table.sort, t)))
   end)
 
   it("stops matches that would take years", function()

@@ -45,6 +45,24 @@ describe("points", function()
     assert.near(3, sizes[3] / sizes[1], 0.01)
   end)
 
+  it("at a line's end have their labels beyond it, off the line, as far as there is room", function()
+    local star = {} -- eight lines from the middle outwards, labelled at the end, then one labelled at its start
+    for r = 1, 8 do
+      local along, up = math.cos(r * math.pi / 4 + 0.1), math.sin(r * math.pi / 4 + 0.1)
+      local reach = r % 2 == 1 and 1 or 2
+      star[r] = { x = { along / 2, along * reach }, y = { up / 2, up * reach }, labels = { [2] = "end " .. r } }
+    end
+    star[9] = { x = { 0, 0, 0 }, y = { 0.1, 0.2, 0.3 }, labels = { "start", "between" } }
+    local path = folder .. "/labels.gp"
+    assert(plot.lines(star):save(path))
+    local script, how = folders.read(path), {}
+    for label, side in script:gmatch("set label '([%a%d ]+)' at [^\n]- noenhanced (%S+ offset char [%d.,-]+)") do how[label] = side end
+    assert.same({ ["end 1"] = "center offset char 0,0.9", ["end 2"] = "center offset char 0,0.9",
+      ["end 3"] = "right offset char -0.8,0", ["end 4"] = "center offset char 0,-0.9", ["end 5"] = "center offset char 0,-0.9",
+      ["end 6"] = "left offset char 0.8,0", ["end 7"] = "left offset char 0.8,0", ["end 8"] = "center offset char 0,0.9",
+      start = "center offset char 0,-0.9", between = "left offset char 0.8,0" }, how)
+  end)
+
   it("take their colours from numbers, with a bar that explains them", function()
     local bytes = svg(plot.scatter({ x = { 1, 2, 3 }, y = { 3, 1, 2 }, color = { 5, 7, 9 } }, { zlabel = "epoch" }))
     has(bytes, ">epoch<", "color='rgb( 68,   1,  84)'", "color='rgb( 33, 145, 140)'", "color='rgb(253, 231,  37)'")

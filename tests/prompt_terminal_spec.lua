@@ -189,6 +189,24 @@ describe("Tab", function()
   end)
 end)
 
+describe("help", function()
+  it("explains, searches and shows sources", function()
+    local terminal = open_terminal()
+    local function answers(question, ...)
+      terminal:type(question .. "\r")
+      for _, text in ipairs { ... } do terminal:expect(text) end
+      terminal:expect("> ")
+    end
+    answers("?nn.Linear", "y = x W^T + b", "uniform in +-1/sqrt(inputs)")
+    answers("help(optim.Adam)", "m = b1 m + (1 - b1) g")
+    answers("??nn.mse_loss", "-- ", "plumb/nn/losses.lua:", "function losses.mse_loss(prediction, target)", "end\r\n")
+    answers('?"weight decay"', "optim.AdamW")
+    answers("function mine(x)\r  return 2 * x\rend\r??mine", "-- stdin[", "\r\n  return 2 * x\r\n")
+    answers("zeroes(3)", "'zeroes' is not defined; did you mean 'zeros'?")
+    leave(terminal)
+  end)
+end)
+
 describe("Ctrl-C", function()
   -- Types a statement that prints "busy" and does not end, then presses Ctrl-C after a random moment, over and over.
   local function interrupts(terminal, statement, times)
@@ -222,6 +240,46 @@ describe("Ctrl-C", function()
     terminal:expect("finite 1")
     terminal:expect("500")
     leave(terminal)
+  end)
+
+  -- A function of the library's that takes its time on the way back from Ctrl-C.
+  local SLOW = [[
+    local process = require("plumb.core").process
+    slow = load("local process, work, leave = ... return function() local ok = process.attempt(work) print('lea' .. 'ving') "
+      .. "local start = process.time() while process.time() < start + 0.7 do end if leave then leave() end return { ok = ok } end",
+      "@/lua/plumb/pretended.lua")
+    function busy() io.write("bu", "sy ") io.flush() while true do end end
+    wait, guarded = slow(process, busy), slow(process, busy, busy)
+  ]]
+
+  it("pressed again while the library is on its way back is the same one, and takes no result", function()
+    local file = programs.new_folder() .. "/slow.lua"
+    programs.write_file(file, SLOW)
+    local terminal = open_terminal { arguments = "-i " .. file }
+    for turn = 1, 3 do
+      terminal:type("run = nil run = wait() print('un' .. 'reached')\r")
+      terminal:expect("busy ")
+      terminal:type(CTRL_C)
+      terminal:expect("leaving")
+      for _ = 1, 3 do
+        os.execute(("sleep %.3f"):format(math.random() * 0.2))
+        terminal:type(CTRL_C)
+      end
+      terminal:expect("interrupted!")
+      terminal:expect("> ")
+      terminal:press_until(("'%d' .. ' has ' .. tostring(run.ok)\r"):format(turn), ("\r%d has false"):format(turn))
+    end
+    terminal:type("run = guarded()\r")
+    terminal:expect("busy ")
+    terminal:type(CTRL_C)
+    terminal:expect("leaving")
+    terminal:expect("busy ") -- the user's function on the way back
+    terminal:type(CTRL_C)
+    terminal:expect("interrupted!")
+    terminal:expect("> ")
+    is_alive(terminal, 9)
+    leave(terminal)
+    assert.falsy(terminal.screen:find("unreached", 1, true))
   end)
 
   it("ends long computations and plots", function()

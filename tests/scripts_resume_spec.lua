@@ -20,8 +20,9 @@ local TINY = {
   gradient_norm = "--epochs 30 --points 256 --image-epochs 3 --samples 600",
   minimal_ratio = "--networks 3 --steps 30 --polish 3 --epochs 10",
   visualize_optimization = "--runs 3 --image-epochs 4 --samples 300 --function-epochs 8 --records 3",
-  flatness = "--samples 300 --epochs 2 --batches 20,100 --steps 4",
-  flatness_batches = "--samples 300 --epochs 2 --sizes 30,100,300",
+  flatness = "--samples 200 --epochs 3 --batches 10,50 --steps 2",
+  flatness_batches = "--samples 200 --epochs 3 --sizes 10,40 --measured 50",
+  capacity = "--widths 5,20 --samples 300 --epochs 3 --threshold-widths 2,6 --threshold-samples 100 --threshold-epochs 4",
   report = false,
 }
 

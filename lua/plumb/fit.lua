@@ -10,7 +10,6 @@ local optim = require "plumb.optim"
 local progress = require "plumb.progress"
 local recorder = require "plumb.measure.recorder"
 local run_state = require "plumb.fit.state"
-local tensor = require "plumb.tensor"
 local training = require "plumb.fit.training"
 local transform = require "plumb.transform"
 
@@ -230,8 +229,6 @@ function Run:state() return run_state.take(self, loop_of(self, "run:state")) end
 function Run:resume()
   local loop = loop_of(self, "run:resume")
   if loop.running then report.fail("run:resume: the training is going on") end
-  self.stopped = nil
-  tensor.set_rng_state(loop.random)
   return training.go(self, loop)
 end
 

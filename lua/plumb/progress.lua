@@ -25,13 +25,21 @@ local Progress = {}
 Progress.__index = Progress
 Progress.__name = "plumb.progress"
 
+-- The seconds until a line is drawn.
+local function first_draw(bar)
+  if bar.transient then return (relay or bar.terminal) and QUIET_SECONDS or math.huge end
+  return relay and 0 or bar.terminal and QUIET_SECONDS or LINE_SECONDS
+end
+
 --- progress.new{label = "", total =, done = 0, stream = io.stderr}: total is the number of steps, nil when nobody knows;
---- `done` is where a resumed loop starts. For tests: terminal = boolean, width = columns, clock = function.
+--- `done` is where a resumed loop starts; transient = true: a line for whoever waits at a terminal, gone when it ends; pace =
+--- false leaves out how fast it goes, where steps differ much. For tests:
+--- terminal = boolean, width = columns, clock = function.
 function progress.new(settings)
   local self = setmetatable({
     label = settings.label or "", total = settings.total, stream = settings.stream or io.stderr,
     clock = settings.clock or process.time, width = settings.width,
-    done = settings.done or 0, stride = 1, countdown = 1,
+    done = settings.done or 0, stride = 1, countdown = 1, transient = settings.transient, paced = settings.pace ~= false,
   }, Progress)
   self.terminal = settings.terminal
   if self.terminal == nil then
@@ -39,7 +47,7 @@ function progress.new(settings)
   end
   self.started = self.clock()
   self.looked_at, self.drawn_at, self.drawn_done = self.started, self.started, self.done
-  self.next_draw = self.started + (relay and 0 or self.terminal and QUIET_SECONDS or LINE_SECONDS)
+  self.next_draw = self.started + first_draw(self)
   return self
 end
 
@@ -116,7 +124,7 @@ function Progress:compose(now, last)
   end
   if last then
     parts[#parts + 1] = "in " .. duration(elapsed)
-  else
+  elseif self.paced then
     parts[#parts + 1] = pace(rate)
     if self.total and rate > 0 and self.done <= self.total then
       parts[#parts + 1] = duration((self.total - self.done) / rate) .. " left"
@@ -163,11 +171,18 @@ function Progress:update(done, note)
   end
 end
 
---- progress:finish(note): draws the line a last time, with the time it took. Calling it again does nothing.
+--- progress:step(): another step begins, and those before it are done.
+function Progress:step()
+  self.begun = (self.begun or self.done) + 1
+  self:update(self.begun - 1)
+end
+
+--- progress:finish(note): draws the line a last time, with the time it took; a transient one goes. Calling it again does nothing.
 function Progress:finish(note)
   if self.finished then return end
   self.finished = true
   if note ~= nil then self.note = note end
+  if self.transient then return progress.hide(self.stream) end
   local now = self.clock()
   if now - self.started >= QUIET_SECONDS then self:draw(now, true) end
 end

@@ -119,7 +119,7 @@ end
 --- loader:batches() -> how many batches an epoch has; also #loader.
 function Loader:batches() return (self:samples() + self.batch - 1) // self.batch end
 
---- for x, y in loader:epoch(e) do: the batches of epoch e = 1, 2, ..., x (k, ...) and y (k, ...).
+--- loader:epoch(e) -> the batches of epoch e = 1, 2, ...: for x, y in loader:epoch(e) do, x (k, ...) and y (k, ...).
 function Loader:epoch(e)
   local pass = core.batches(self, report.integer("loader", "the epoch", e, 1))
   return pass, nil, nil, pass

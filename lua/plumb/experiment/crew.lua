@@ -8,13 +8,14 @@ Worker.__index = Worker
 
 local crew = {}
 
---- crew.start() -> worker, with worker.process and worker.pid.
-function crew.start()
+--- crew.start(arguments) -> worker, with worker.process and worker.pid: plumb with these arguments, by default one that waits
+--- for trials.
+function crew.start(arguments)
   local process = core.process
-  local started = process.start_worker { "-E", "-e",
-    ("require('plumb.experiment.worker').serve(%d)"):format(process.pid()) }
+  local started = process.start_worker(arguments or { "-E", "-e",
+    ("require('plumb.experiment.worker').serve(%d)"):format(process.pid()) })
   return setmetatable({ process = started, pid = started:pid(), outgoing = {}, sent = 0, incoming = {}, incoming_bytes = 0,
-    lines = { stdout = "", stderr = "" } }, Worker)
+    lines = { stdout = "", stderr = "" }, show = crew.show }, Worker)
 end
 
 --- crew.show(stream, line): prints a line, with the progress line out of the way.
@@ -43,7 +44,8 @@ function Worker:write()
   end
 end
 
---- worker:pass_output(prefix, at_end): shows the whole lines that it has printed, and at_end what is left.
+--- worker:pass_output(prefix, at_end): shows the whole lines that it has printed, and at_end what is left. They go to
+--- worker.show(stream, line), which is crew.show unless somebody replaces it.
 function Worker:pass_output(prefix, at_end)
   for _, name in ipairs { "stdout", "stderr" } do
     local stream, pending = io[name], self.lines[name]
@@ -51,10 +53,10 @@ function Worker:pass_output(prefix, at_end)
       local bytes = self.process:read(name)
       pending = pending .. (bytes or "")
     until not bytes or bytes == ""
-    for line in pending:gmatch("([^\n]*)\n") do crew.show(stream, prefix .. line) end
+    for line in pending:gmatch("([^\n]*)\n") do self.show(stream, prefix .. line) end
     pending = pending:match("[^\n]*$")
     if at_end and pending ~= "" then
-      crew.show(stream, prefix .. pending)
+      self.show(stream, prefix .. pending)
       pending = ""
     end
     self.lines[name] = pending

@@ -173,8 +173,9 @@ local COMMON = {
 }
 
 --- options.declare(given): checks a script's list of settings, adds those that every experiment has, and returns all;
---- the script's own carry own = true. A mistake in the declaration is an error that blames the script.
-function options.declare(given)
+--- the script's own carry own = true. A mistake in the declaration is an error that blames the script. common: a set of the
+--- names of those to add, instead of all.
+function options.declare(given, common)
   if type(given) ~= "table" then fail("experiment: settings must be a list, not a %s", type(given)) end
   local settings, taken = {}, { ["--help"] = true }
   local function add(declared, own)
@@ -186,7 +187,9 @@ function options.declare(given)
     end
     settings[#settings + 1] = setting
   end
-  for _, common in ipairs(COMMON) do add(common, false) end
+  for _, one in ipairs(COMMON) do
+    if not common or common[one.name] then add(one, false) end
+  end
   for position, one in ipairs(given) do
     check_fields(one, position)
     add(one, true)

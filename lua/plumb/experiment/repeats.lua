@@ -1,6 +1,6 @@
 --- --seeds N: the whole script with N seeds, side by side, and the mean and standard deviation of what came out.
-local json = require "dkjson"
 local core = require "plumb.core"
+local json = require "plumb.files.json"
 local folder = require "plumb.experiment.folder"
 local map = require "plumb.experiment.map"
 local tensor = require "plumb.tensor"
@@ -33,7 +33,8 @@ repeats.work = work
 
 local function read_summary(path)
   local file <close> = io.open(path .. "/summary.json", "rb")
-  return file and json.decode(file:read("a"))
+  local read, summary = pcall(json.decode, file and file:read("a") or "")
+  return read and type(summary) == "table" and summary or {}
 end
 
 -- ---- statistics --------------------------------------------------------------------------------------------------
@@ -56,11 +57,8 @@ end
 -- The first run's entries, by name, with the values of all: {name =, meaning =, values = {...}, numbers = {...} of a verdict}.
 local function collect(run, paths)
   local summaries, entries = {}, {}
-  for i, path in ipairs(paths) do summaries[i] = read_summary(path) or {} end
-  local names = {}
-  for name in pairs(summaries[1] or {}) do names[#names + 1] = name end
-  table.sort(names)
-  for _, name in ipairs(names) do
+  for i, path in ipairs(paths) do summaries[i] = read_summary(path) end
+  for _, name in ipairs(json.keys(summaries[1] or {})) do
     local first = summaries[1][name]
     local entry = { name = name, meaning = first.meaning, values = {}, numbers = first.numbers and {} }
     for i in ipairs(paths) do

@@ -98,8 +98,22 @@ local function misplaced_key(value)
   end
 end
 
+-- The metatable that dkjson gives an object before its first member: the object then gets one of its own, with its keys in
+-- order.
+local Ordered = { __jsontype = "object" }
+
+function Ordered.__newindex(object, key, value)
+  local order = {}
+  local function add(into, name, member)
+    if member ~= nil then order[#order + 1] = name end
+    rawset(into, name, member)
+  end
+  setmetatable(object, { __jsontype = "object", __jsonorder = order, __newindex = add })
+  add(object, key, value)
+end
+
 local function parse(text, null)
-  local value, next_position, message = dkjson.decode(text, 1, null)
+  local value, next_position, message = dkjson.decode(text, 1, null, Ordered, { __jsontype = "array" })
   if message then return nil, message end
   local rest = text:find("%S", next_position)
   if rest then return nil, ("byte %d follows the end of the value"):format(rest) end
@@ -117,6 +131,19 @@ function json.decode(text, null)
   if not complete then error("not JSON: nested too deeply", 0) end -- the recursion ran out of stack
   if message then error("not JSON: " .. message, 0) end
   return value
+end
+
+--- json.keys(object) -> the list of its keys: of an object that came from json.decode in the order of the text, else sorted
+function json.keys(object)
+  local meta = getmetatable(object)
+  local keys = {}
+  for _, key in ipairs(meta and meta.__jsonorder or {}) do
+    if object[key] ~= nil then keys[#keys + 1] = key end
+  end
+  if #keys > 0 then return keys end
+  for key in pairs(object) do keys[#keys + 1] = key end
+  table.sort(keys)
+  return keys
 end
 
 --- json.kind(value) -> "object" or "array" for tables that came from json.decode, otherwise Lua's type

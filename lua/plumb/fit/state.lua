@@ -60,7 +60,7 @@ function state.take(run, loop)
   local taken = { version = VERSION, signature = signature(run, loop), stopped = run.stopped, loss = run.loss,
     theta = loop.theta:get(), buffers = loop.buffers and loop.buffers:get(), optimizer = {}, settings = settings_of(loop),
     batch = loop.batch, loss_sum = loop.loss_sum, accuracy_sum = loop.accuracy_sum,
-    pending = not loop.running and loop.pending or nil, random = tensor.get_rng_state(),
+    pending = not loop.running and loop.pending or nil, random = not loop.running and loop.random or tensor.get_rng_state(),
     recorded = copy(run.recorded), kept = copy(run.kept) }
   for _, name in ipairs(COUNTERS) do taken[name] = run[name] end
   for _, name in ipairs(LISTS) do taken[name] = copy(run[name]) end

@@ -74,7 +74,7 @@ end
 local function call_hook(run, loop, name, ...)
   local hook = loop.options[name]
   if not hook then return end
-  loop.pending = name
+  loop.pending, loop.before_hook = name, tensor.get_rng_state() -- so that it draws the same numbers when it is called again
   local verdict = hook(run, ...)
   loop.pending = nil
   if verdict == false then run.stopped = "by " .. name end
@@ -177,29 +177,43 @@ local function tell_stop(run, loop)
     loop.source.steps * loop.options.epochs))
 end
 
---- training.go(run, loop) -> run: trains from the present position to the end, or until a hook or Ctrl-C stops it.
-function training.go(run, loop)
+-- What is done until the training ends or is stopped.
+local function train(run, loop)
+  loop.started, loop.running, run.stopped = process.time() - run.seconds, true, nil
+  if loop.random then tensor.set_rng_state(loop.random) end
   local follower <close> = schedule.follow(loop.options.schedule, loop.options.optimizer)
   local bar <close> = new_bar(run, loop)
   local _ <close> = in_training_mode(run.model)
-  loop.schedule, loop.bar, loop.running = follower, bar, true
-  loop.started = process.time() - run.seconds
+  loop.schedule, loop.bar = follower, bar
   loop.next_checkpoint = process.time() + loop.options.checkpoint_every
-  local ok, message = process.attempt(advance, run, loop)
-  loop.running, loop.step, loop.random = false, nil, tensor.get_rng_state()
-  run.seconds = process.time() - loop.started
+  advance(run, loop)
+end
+
+-- What is done then, however it ended.
+local function leave(run, loop, well)
   if run.watcher then
-    if ok and not process.interrupted() then run.watcher:finish() else run.watcher:close() end
+    if well and not process.interrupted() then run.watcher:finish() else run.watcher:close() end
   end
-  if process.interrupted() then
-    run.stopped = "by Ctrl-C"
-    tell_stop(run, loop)
-  elseif not ok then
-    error(message, 0)
-  else
-    check_parameters(run, loop)
-  end
-  if loop.options.checkpoint then save_checkpoint(run, loop) end
+  if run.stopped == "by Ctrl-C" then tell_stop(run, loop)
+  elseif well then check_parameters(run, loop) end
+  if loop.options.checkpoint and (well or run.stopped) then save_checkpoint(run, loop) end
+end
+
+local function train_and_leave(run, loop)
+  local well, message = process.attempt(train, run, loop)
+  loop.running, loop.step = false, nil
+  loop.random = loop.pending and loop.before_hook or tensor.get_rng_state()
+  run.seconds = process.time() - loop.started
+  if process.interrupted() then run.stopped = "by Ctrl-C" end
+  leave(run, loop, well)
+  if not well and not run.stopped then error(message, 0) end
+end
+
+--- training.go(run, loop) -> run: trains from the present position to the end, or until a hook or Ctrl-C stops it. Ctrl-C,
+--- however often it is pressed, never keeps the run from whoever called this: all that takes time is within an attempt.
+function training.go(run, loop)
+  local ok, message = process.attempt(train_and_leave, run, loop)
+  if not ok and not process.interrupted() then error(message, 0) end
   return run
 end
 

@@ -36,11 +36,16 @@ local function add_fields(entries, t, seen)
   end
 end
 
--- Docstrings of a module's main file stand for methods of classes that are not among its fields.
-local function add_file(entries, path, seen)
+-- Files that define the objects which a module's functions return: their methods are public.
+local OBJECTS = { plot = { "plumb.plot.figure" }, data = { "plumb.data.loader" },
+  measure = { "plumb.measure.spectrum", "plumb.measure.pca" } }
+
+-- Docstrings of a module's main file stand for methods of classes that are not among its fields; with `methods_only` those of
+-- other files do.
+local function add_file(entries, path, seen, methods_only)
   local _, blocks = docstrings.of_file(path)
   for _, text in ipairs(blocks) do
-    if not seen[text] then
+    if not seen[text] and (not methods_only or text:find("^%l+:%l")) then
       seen[text] = true
       add_entry(entries, text)
     end
@@ -53,8 +58,16 @@ local function module_page(name, seen)
   local value = require(name)
   if not header or type(value) ~= "table" then return nil end
   local page = { name = name:match("([%w_]+)$"), title = name, intro = header, entries = {} }
+  local own = rawget(value, "doc") ~= nil and help.text(value) -- of a module that can be called: plot, fit
+  if own and not seen[own] then
+    seen[own] = true
+    add_entry(page.entries, own)
+  end
   add_fields(page.entries, value, seen)
   add_file(page.entries, path, seen)
+  for _, file in ipairs(OBJECTS[page.name] or {}) do
+    add_file(page.entries, package.searchpath(file, package.path), seen, true)
+  end
   table.sort(page.entries, by_name)
   return page
 end

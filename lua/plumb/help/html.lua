@@ -25,7 +25,8 @@ h1 { font-size: 1.6rem; margin: 0 0 .8rem; }
 .index li { overflow-wrap: anywhere; }
 article { border-top: 1px solid var(--line); padding: .9rem 0 .4rem; break-inside: avoid; }
 h2 { font: 600 .95rem/1.4 ui-monospace, monospace; margin: 0 0 .4rem; overflow-wrap: anywhere; }
-p { margin: 0 0 .6rem; }
+p { margin: 0 0 .6rem; overflow-wrap: anywhere; }
+code { font: .9em ui-monospace, monospace; }
 pre { background: var(--code); padding: .6rem .8rem; overflow-x: auto; font-size: .85rem; margin: 0 0 .7rem; }
 footer { color: var(--faint); font-size: .85rem; margin-top: 2rem; }
 @media (min-width: 60rem) {
@@ -48,14 +49,15 @@ end
 
 -- What follows a signature begins as a sentence does, unless it is a formula.
 local function as_sentence(text)
-  local word = text:match("^%l%l+%f[%s]")
+  local word = text:match("^%l%l+%f[%s,]") or text:match("^a%f[%s]")
   return word and word:gsub("^%l", string.upper) .. text:sub(#word + 1) or (text:gsub("^%->", "→"))
 end
 
 local function write_paragraphs(out, text)
   for _, paragraph in ipairs(docstrings.paragraphs(text)) do
-    local pattern = paragraph.code and "<pre>%s</pre>" or "<p>%s</p>"
-    out[#out + 1] = pattern:format(escape(paragraph.text))
+    local words = escape(paragraph.text)
+    out[#out + 1] = paragraph.code and "<pre>" .. words .. "</pre>"
+      or "<p>" .. words:gsub("`([^`]+)`", "<code>%1</code>") .. "</p>"
   end
 end
 

@@ -1,5 +1,6 @@
 --- Critical points of a loss: places where its gradient vanishes, minima or saddles.
 local core = require "plumb.core"
+local progress = require "plumb.progress"
 local report = require "plumb.report"
 local transform = require "plumb.transform"
 local linalg = core.linalg
@@ -54,8 +55,11 @@ local function compile_step(self, descent, optimizer)
   return #self.batches == 1 and transform.compile(step) or step
 end
 
+local function label_of(self, stage) return self.who .. ", " .. stage end
+
 -- Runs a descent and returns the point with the smallest `score` ("loss" or "norm") on the way, as a stage's report.
 local function descend(self, name, score, start, steps, lr, tolerance)
+  local bar <close> = progress.new { label = label_of(self, name), total = steps, transient = true }
   local best = { name = name, steps = 0, theta = start.theta, loss = start.loss, norm = start.norm }
   if steps == 0 or start.norm <= tolerance then return best end
   local optimizer = optim.Adam { lr = lr }
@@ -66,6 +70,7 @@ local function descend(self, name, score, start, steps, lr, tolerance)
     local new_theta, new_m, new_v, loss, norm = step(theta, m, v, numbers[1] * share, numbers[2]) -- the first is Adam's rate
     local here = { loss = loss:item(), norm = norm:item() }
     best.steps = i
+    bar:update(i, function() return ("loss %.4g, |gradient| %.3g"):format(here.loss, here.norm) end)
     if here.loss - here.loss ~= 0 or here.norm - here.norm ~= 0 then -- diverged: the best point stands
       best.ended = "the loss or its gradient is not finite"
       break
@@ -143,6 +148,7 @@ local function polish_step(gradient, decompose, point)
 end
 
 local function polish(self, start, steps, tolerance)
+  local bar <close> = progress.new { label = label_of(self, "polish"), total = steps, transient = true }
   local best = { name = "polish", steps = 0, theta = start.theta, loss = start.loss, norm = start.norm }
   if start.norm <= tolerance then return best end
   local gradient, decompose = self:value_and_gradient(), eigenpairs(self)
@@ -153,6 +159,7 @@ local function polish(self, start, steps, tolerance)
     best.ended = why
     if not after then break end
     point, best.steps = after, best.steps + 1
+    bar:update(best.steps, ("|gradient| %.3g"):format(point.norm))
     if point.norm < best.norm then best.theta, best.loss, best.norm = point.theta, point.loss, point.norm end
   end
   return best

@@ -24,6 +24,7 @@ end
 function gradient.gradient_norm(...)
   local self, options = objective.read("measure.gradient_norm", { layer = report.none }, ...)
   local first, last = self:range(options.layer)
+  local _ <close> = self:follow(1)
   local loss, g = self:gradient()
   g = g:double()
   return g:slice(1, first, last):norm():item(), loss, self.model and norms_by_name(self.model, g)
@@ -36,6 +37,7 @@ end
 --- of each step's batch.
 function gradient.gradient_loss_ratio(...)
   local self = objective.read("measure.gradient_loss_ratio", {}, ...)
+  local _ <close> = self:follow(1)
   local loss, g = self:gradient()
   return g:double():norm():item() / loss
 end

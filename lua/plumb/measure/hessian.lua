@@ -47,6 +47,15 @@ local function unit_rows(first, last, size)
   return places:eq(core.arange(size, 1, 1, "int64")):double():evaluate()
 end
 
+-- The blocks of at most `columns` columns that a matrix of `size` is computed in.
+local function blocks_of(size, columns) return math.ceil(size / columns) end
+
+--- hessian.passes(self, layer, columns) -> how often hessian.rows goes through the data set.
+function hessian.passes(self, layer, columns)
+  local first, last = self:range(layer)
+  return blocks_of(last - first + 1, columns)
+end
+
 --- hessian.rows(self, layer, columns) -> f: f(theta) is the matrix as it is computed, not symmetrised and not checked.
 function hessian.rows(self, layer, columns)
   hessian.check_float64(self)
@@ -57,7 +66,7 @@ function hessian.rows(self, layer, columns)
     local product = transform.hvp(f)
     return transform.vmap(function(row) return product(theta, row):slice(1, first, last) end)(v)
   end)
-  local width = math.ceil(size / math.ceil(size / columns)) -- of blocks, as even as they can be
+  local width = math.ceil(size / blocks_of(size, columns)) -- of blocks, as even as they can be
   return function(theta)
     local rows, done = {}, 0
     while done < size do -- the last block reaches back, so that one compiled function serves all
@@ -89,7 +98,9 @@ end
 --- are computed at once. Eigenvalues: plumb.linalg.eigh(H). A matrix beyond the memory budget is an error that names its size.
 function hessian.hessian(...)
   local self, options = objective.read("measure.hessian", { columns = COLUMNS, layer = report.none }, ...)
-  return hessian.dense(self, options.layer, report.integer(self.who, "columns", options.columns, 1))(self.theta)
+  local columns = report.integer(self.who, "columns", options.columns, 1)
+  local _ <close> = self:follow(hessian.passes(self, options.layer, columns))
+  return hessian.dense(self, options.layer, columns)(self.theta)
 end
 
 hessian.COLUMNS = COLUMNS

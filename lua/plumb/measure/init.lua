@@ -1,5 +1,5 @@
 --- plumb.measure: second-order quantities and geometry of a loss: gradient norms, Hessians, spectra, minimal ratios, critical
---- points, principal components of a trajectory, interpolation, sharpness, sensitivity.
+--- points, principal components of a trajectory, interpolation, surfaces, sharpness, sensitivity.
 --
 -- Nearly every function is called in one of two ways:
 --     measure.NAME(model, loss, data, options)        the mean loss over a data set {x =, y =} at model.theta
@@ -20,6 +20,7 @@ local parts = {
   interpolate = { "interpolate" },
   sharpness = { "sharpness", "sampled_sharpness" },
   sensitivity = { "sensitivity" },
+  surface = { "filter_normalised_direction", "surface" },
   statistics = { "correlation", "median", "median_of_tenth", "columns" },
 }
 

@@ -1,5 +1,6 @@
 --- The straight line between two solutions.
 local core = require "plumb.core"
+local progress = require "plumb.progress"
 local report = require "plumb.report"
 local format = require "plumb.format"
 local objective = require "plumb.measure.objective"
@@ -43,7 +44,9 @@ function interpolate.interpolate(model, theta_a, theta_b, alphas, evaluate)
     report.fail("%s: evaluate must be a function (network, theta) or a measure.loss, not %s", who, type(evaluate))
   end
   local results = {}
+  local bar <close> = progress.new { label = who, total = #alphas, transient = true }
   for i, alpha in ipairs(alphas) do
+    bar:step()
     local theta = alpha == 0 and theta_a or alpha == 1 and theta_b or (theta_a + (theta_b - theta_a) * alpha):evaluate()
     local result = losses and losses(theta)
     if not losses then result = evaluate(objective.network(model, theta), theta) end

@@ -157,6 +157,7 @@ function lanczos.lanczos(...)
   local product, size = self:hessian_product(options.layer)
   local k, rows, tolerance = check_options(self, options, size)
   local krylov = Krylov.new(self.who, product, size, rows, self.dtype)
+  local _ <close> = self:follow() -- how many products it takes depends on the spectrum
   krylov:start(options.seed, 0)
   local ritz, is_sure = iterate(krylov, choose[options.which], k, tolerance, options.steps)
   local steps, found = krylov.steps, krylov:vectors(ritz.vectors, ritz.places):evaluate()

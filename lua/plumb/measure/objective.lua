@@ -5,6 +5,7 @@
 -- one. Nothing here changes a model: batches are evaluated at a theta that is passed along, in evaluation mode.
 local core = require "plumb.core"
 local format = require "plumb.format"
+local progress = require "plumb.progress"
 local report = require "plumb.report"
 local set = require "plumb.data.set"
 local transform = require "plumb.transform"
@@ -164,6 +165,7 @@ function Objective:sum(build)
   return function(theta, ...)
     local sums
     for _, batch in ipairs(self.batches) do
+      if self.bar then self.bar:step() end
       local arguments = table.move(batch, 1, parts, 3, { theta, batch.share })
       table.move({ ... }, 1, select("#", ...), parts + 3, arguments)
       if not sums then
@@ -186,6 +188,12 @@ function Objective:batch_loss(theta, ...)
     report.fail("%s: the loss must be a single number, not of shape %s", self.who, format.shape(value))
   end
   return value:dim() == 0 and value or value:reshape({})
+end
+
+--- objective:follow(passes) -> a progress line for so many passes over the data set (nil: nobody knows), to be closed.
+function Objective:follow(passes)
+  self.bar = progress.new { label = self.who, total = passes and math.ceil(passes) * #self.batches, transient = true }
+  return self.bar
 end
 
 --- objective:check_finite(what, t) -> t, or an error that names what is not finite.

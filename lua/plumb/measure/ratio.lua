@@ -37,6 +37,7 @@ end
 function ratio.minimal_ratio(...)
   local self, options = objective.read("measure.minimal_ratio", { c = 10, layer = report.none }, ...)
   report.number(self.who, "c", options.c, 0)
+  local _ <close> = self:follow(hessian.passes(self, options.layer, hessian.COLUMNS) + 1)
   local h, asymmetry = hessian.dense(self, options.layer, hessian.COLUMNS)(self.theta)
   local eigenvalues = linalg.eigvalsh(h)
   local result = inertia(eigenvalues:tolist(), options.c)
@@ -97,8 +98,9 @@ function ratio.sampled_minimal_ratio(...)
   local losses = self:sum(function(f, theta, deltas)
     return transform.vmap(function(delta) return f(theta + objective.padded(delta, from, to, self.size)) end)(deltas)
   end)
-  local base = self:check_finite("the loss", self:values()(self.theta))
   local rows, higher = math.max(1, math.min(ROWS, ROW_BYTES // (8 * self.size))), 0
+  local _ <close> = self:follow(1 + options.samples / rows)
+  local base = self:check_finite("the loss", self:values()(self.theta))
   for first = 1, options.samples, math.tointeger(rows) do
     local count = math.tointeger(math.min(rows, options.samples - first + 1))
     local deltas = draw(self, options, size, count, first):cast(self.dtype)

@@ -46,7 +46,9 @@ function sensitivity.sensitivity(model, loss, data, options)
     return jacobian_squares(objective.network(model, theta), x, outputs):sqrt(), row_squares(g):sqrt() * x:size(1)
   end)
   local details = { output = {}, loss = {} }
+  local bar <close> = self:follow(1)
   for _, batch in ipairs(L.batches) do
+    bar:step()
     outputs = outputs or objective.network(model, self.theta)(set.numbers(batch[1]:slice(1, 1, 1), dtype):cast(dtype)):numel()
     local by_output, by_loss = norms(self.theta, batch[1], batch[2])
     for name, t in pairs { output = by_output, loss = by_loss } do

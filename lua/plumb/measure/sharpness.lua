@@ -51,6 +51,7 @@ function sharpness.sharpness(...)
   local ascent = self:sum(function(f, theta, half_widths, u)
     return core.value_and_grad(function(v) return f(theta + half_widths * v) end, 1, nil, u)
   end)
+  local _ <close> = self:follow(1 + options.starts * (1 + options.steps))
   local loss = self:check_finite("the loss", self:values()(self.theta)):item()
   local best = { loss = loss, steps = 0 }
   for start = 1, options.starts do
@@ -70,6 +71,7 @@ function sharpness.sampled_sharpness(...)
   report.integer(self.who, "samples", options.samples, 1)
   report.integer(self.who, "seed", options.seed)
   local values = self:values()
+  local _ <close> = self:follow(1 + options.samples)
   local loss = self:check_finite("the loss", values(self.theta)):item()
   local best = { loss = loss, steps = options.samples }
   for sample = 1, options.samples do

@@ -20,6 +20,7 @@ function spectrum.trace(...)
   local seed = report.integer(self.who, "seed", options.seed)
   local product, size = self:hessian_product(options.layer)
   local values, sum, squares = {}, 0, 0
+  local _ <close> = self:follow(samples)
   for i = 1, samples do
     local v = rademacher(size, seed, i)
     values[i] = (v * product(v:cast(self.dtype)):double()):sum():item()
@@ -89,6 +90,7 @@ function spectrum.density(...)
   local steps = math.min(report.integer(self.who, "steps", options.steps, 1), size)
   local seed = report.integer(self.who, "seed", options.seed)
   local krylov = Krylov.new(self.who, product, size, steps, self.dtype)
+  local _ <close> = self:follow(probes * steps)
   local result = setmetatable({ nodes = {}, weights = {}, probes = probes, steps = steps }, Density)
   for probe = 1, probes do
     krylov:start(seed, probe, rademacher(size, seed, probe))

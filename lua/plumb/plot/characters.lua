@@ -163,9 +163,10 @@ end
 function characters.draw(made, columns)
   local lines = { "no finite data" }
   if made.shade then lines = (made.kind == "images" and images or heatmap)(made, columns) end
-  if made.options.title then table.insert(lines, 1, (text.clean(made.options.title):gsub("\n", " "))) end
+  if made.options.title then table.insert(lines, 1, made.options.title) end
   for i, line in ipairs(lines) do
-    if text.width(line) > columns then line = clip(text.clean(line), columns) end
+    line = text.clean(line):gsub("\n", " ")
+    if text.width(line) > columns then line = clip(line, columns) end
     lines[i] = line:gsub("%s+$", "")
   end
   return (table.concat(lines, "\n"):gsub("%s+$", ""))

@@ -132,19 +132,47 @@ end
 local MOST_LABELS = 1000
 local LABEL_LENGTH = 40
 
--- A label stands right of its point, or left of it in the right quarter of the panel.
+-- Where the middle of a line's points stands in the panel.
+local function middle(points, place)
+  local sum_x, sum_y, count = 0, 0, 0
+  for _, i in ipairs(points) do
+    if i > 0 then -- 0 is a gap
+      local x, y = place(i)
+      sum_x, sum_y, count = sum_x + x, sum_y + y, count + 1
+    end
+  end
+  return sum_x / count, sum_y / count
+end
+
+-- Where a label stands: at an end of a line on the far side of its points, as far as there is room; else right of its point, or
+-- left of it in the right quarter of the panel.
+local function side_of(made, layer, axis, k)
+  local one, points = layer.series, layer.points
+  local function place(i) return panel.position(made.x, one.x[i]), panel.position(axis, one.y[i]) end
+  local x, y = place(points[k])
+  if (one.style == "lines" or one.style == "linespoints") and (k == 1 or k == #points) and #points > 1 then
+    local from_x, from_y = middle(points, place)
+    local is_flat, is_right, is_up = math.abs(x - from_x) > math.abs(y - from_y), x >= from_x, y >= from_y
+    local has_room_beside, has_room_above = is_right and x < 0.85 or not is_right and x > 0.15, not is_up and y > 0.1 or is_up
+    if is_flat and has_room_beside or not has_room_above then
+      return (is_right and x < 0.85 or x < 0.15) and "left offset char 0.8,0" or "right offset char -0.8,0"
+    end
+    return "center offset char 0," .. (is_up and 0.9 or -0.9)
+  end
+  return x > 0.75 and "right offset char -0.8,0" or "left offset char 0.8,0"
+end
+
 local function write_point_labels(set, made, canvas)
   local ink = made.fill and surface.ink(made) or "#222222"
   local how = canvas.kind == "text" and "" or (" font ',9.5' textcolor rgb '%s' front"):format(ink)
   local count = 0
   for _, layer in ipairs(made.layers) do
     local one, axis = layer.series, panel.y_axis(made, layer)
-    for _, i in ipairs(axis and one.labels and layer.points or {}) do
+    for k, i in ipairs(axis and one.labels and layer.points or {}) do
       if one.labels[i] and count < MOST_LABELS then
         count = count + 1
-        local side = panel.position(made.x, one.x[i]) > 0.75 and "right offset char -0.8,0" or "left offset char 0.8,0"
         local place = ("first %s,%s %s"):format(number(one.x[i], 15), one.axis == 2 and "second" or "first", number(one.y[i], 15))
-        axes.note(set, text.shorten(one.labels[i], LABEL_LENGTH), place, side .. how)
+        axes.note(set, text.shorten(one.labels[i], LABEL_LENGTH), place, side_of(made, layer, axis, k) .. how)
       end
     end
   end

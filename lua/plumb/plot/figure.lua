@@ -12,7 +12,9 @@ local process = require("plumb.core").process
 
 local fail = report.fail
 
-local Figure = {}
+local Figure = { doc = [[
+A figure, as plot.lines and the others return it. At the prompt a statement that gives one shows it; elsewhere figure:show() does,
+and figure:save("name.png") (or .svg, .pdf, .gp) keeps it. Several go into one with plot.figure{panels = {...}}.]] }
 Figure.__index = Figure
 Figure.__name = "plumb.figure"
 

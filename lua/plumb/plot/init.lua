@@ -1,9 +1,11 @@
 --- Figures: plot(x, y), plot.lines, plot.heatmap and the others, and ways to save and show them.
 --
--- A figure is a value: making one computes and copies everything it needs, and drawing happens in save and show. Figures can
--- be made anywhere and in any order. From a call to a drawing the data goes through: options and series (checks), panel, grid,
--- field or histogram (what is drawn, decided), script with curves, cells and surface (gnuplot's language), or characters
--- (text), and then gnuplot, or display for windows and terminals.
+-- A figure is a value: making one computes and copies everything it needs, and drawing happens in figure:save and figure:show.
+-- At the prompt a figure that a statement gives is shown.
+
+-- From a call to a drawing the data goes through: options and series (checks), panel, grid, field or histogram (what is drawn,
+-- decided), script with curves, cells and surface (gnuplot's language), or characters (text), and then gnuplot, or display for
+-- windows and terminals.
 
 local report = require "plumb.report"
 local options_of = require "plumb.plot.options"

@@ -3,7 +3,8 @@
 -- gnuplot runs commands found in backquotes inside double-quoted strings, expands @macros outside of quotes, takes a
 -- line that starts with ! for the shell's, and opens files named "| cmd" or "< cmd" as pipes. Inside single quotes none
 -- of this happens. Their one escape, '' for an apostrophe, fails where it begins a string ('''x' ends after two), so a text
--- goes out as single-quoted pieces joined with the constants "'" and "\n".
+-- goes out as single-quoted pieces joined with the constants "\047" (an apostrophe; as "'" it would, to those who look for
+-- @macros, begin or end a quotation) and "\n".
 
 local text = {}
 
@@ -30,7 +31,7 @@ function text.clean(value)
   return table.concat(parts)
 end
 
-local CONSTANTS = { ["'"] = [[."'".]], ["\n"] = [[."\n".]] }
+local CONSTANTS = { ["'"] = [[."\047".]], ["\n"] = [[."\n".]] }
 
 --- text.quote(value): a gnuplot expression whose value is the cleaned text.
 function text.quote(value)
