@@ -3,21 +3,21 @@
 -- The experiments run side by side, one to a core, and what each prints is kept in its folder. One that fails is named on the
 -- page with its error. A report that was stopped goes on with --resume DIR: finished experiments are taken as they are.
 -- The exit code is 1 when an experiment failed. To report on experiments of your own, copy this file beside them and change the
--- list. cost: rough seconds of the quick form on one core; what takes longest begins first.
+-- list. cost: rough seconds on one core, of the quick form and of the whole; what takes longest begins first.
 require("plumb.experiment.report").write {
   title = "Deep against shallow, optimisation, generalisation",
   subtitle = "How neural networks learn: the experiments of the course, their figures and what they say",
   description = "Runs all experiments, or takes finished runs, and writes one page about them.",
   sections = {
-    { "simulate_function", "Simulate a function", number = "1", cost = 13 },
-    { "train_cnn", "Train on an actual task", number = "2", cost = 9 },
-    { "visualize_optimization", "Visualise the optimisation", number = "3", cost = 2 },
-    { "gradient_norm", "Gradient norm", number = "4", cost = 1 },
-    { "minimal_ratio", "Gradient almost zero", number = "5", cost = 3 },
-    { "random_labels", "Random labels", number = "6", cost = 33 },
-    { "capacity", "Parameters against generalisation", number = "7", cost = 20 },
-    { "flatness", "Flatness against generalisation: between two solutions", number = "8", cost = 20 },
-    { "flatness_batches", "Flatness against generalisation: by batch size", number = "9", cost = 20 },
-    { "surface", "The loss surface", number = "10", cost = 10 },
+    { "simulate_function", "Simulate a function", number = "1", cost = { 13, 70 } },
+    { "train_cnn", "Train on an actual task", number = "2", cost = { 9, 400 } },
+    { "visualize_optimization", "Visualise the optimisation", number = "3", cost = { 2, 30 } },
+    { "gradient_norm", "Gradient norm", number = "4", cost = { 1, 40 } },
+    { "minimal_ratio", "Gradient almost zero", number = "5", cost = { 3, 190 } },
+    { "random_labels", "Random labels", number = "6", cost = { 36, 350 } },
+    { "capacity", "Parameters against generalisation", number = "7", cost = { 9, 560 } },
+    { "flatness", "Flatness against generalisation: between two solutions", number = "8", cost = { 12, 120 } },
+    { "flatness_batches", "Flatness against generalisation: by batch size", number = "9", cost = { 5, 110 } },
+    { "surface", "The loss surface", number = "10", cost = { 8, 150 } },
   },
 }

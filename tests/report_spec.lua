@@ -371,7 +371,7 @@ run:finish()
 
 local REPORT = [[
 require("plumb.experiment.report").write { title = "Three", description = "Three experiments.",
-  sections = { { "first", "The first" }, { "second", "The second", cost = 2 }, { "third", "The third" },
+  sections = { { "first", "The first" }, { "second", "The second", cost = { 2, 3 } }, { "third", "The third" },
     { "missing", "Not written yet" } } }
 ]]
 

@@ -1,8 +1,8 @@
 --- The experiments of a report, each a process of plumb, as many side by side as there are cores.
 --
 -- Many small computations leave cores idle that a second experiment can use, so experiments run side by side on one thread each
--- as long as enough of them wait (measured on two cores: 32 s, against 40 s one after another on two threads). Those that take
--- longest begin first.
+-- as long as enough of them wait. (Six quick experiments on two cores took 40 s one after another with two threads, and 59 s of
+-- one core with one thread each: two cores do that in 30 s.) Those that take longest begin first.
 local core = require "plumb.core"
 local crew = require "plumb.experiment.crew"
 local progress = require "plumb.progress"
@@ -108,13 +108,13 @@ local function stop(job)
 end
 
 --- conduct.run{sections =, cores =, program = the word that started plumb, resuming =, ended = function(section, message)}: runs
---- the script of each section, {script =, folder =, arguments =, cost =}, and calls `ended` when it has ended, with a message
---- where it has failed. What it prints goes to output.log in its folder. Within process.attempt, Ctrl-C is an error; whenever
---- this raises, those that run are stopped.
+--- the script of each section, {name =, script =, folder =, arguments =, seconds = about so many}, and calls `ended` when it has
+--- ended, with a message where it has failed. What it prints goes to output.log in its folder. Within process.attempt, Ctrl-C is
+--- an error; whenever this raises, those that run are stopped.
 function conduct.run(job)
   job.waiting = table.move(job.sections, 1, #job.sections, 1, {})
   table.sort(job.waiting, function(a, b)
-    if a.cost ~= b.cost then return a.cost > b.cost end
+    if a.seconds ~= b.seconds then return a.seconds > b.seconds end
     return a.name < b.name
   end)
   job.running, job.done = {}, 0

@@ -89,6 +89,7 @@ local function plan(known, values, taken, path)
     used[section.name] = (used[section.name] or 0) + 1
     section.id = section.name .. (used[section.name] > 1 and "-" .. used[section.name] or "")
     section.folder, section.taken, section.arguments = path .. "/" .. section.id, run, arguments_of(section, values)
+    section.seconds = section.cost and section.cost[values.quick and 1 or 2] -- about so many
     planned[#planned + 1] = section
   end
   for _, section in ipairs(known) do
@@ -223,7 +224,7 @@ local function execute(request, asked)
 end
 
 --- report.write{title =, subtitle =, description =, sections = {{name of the script, title, number =, cost =}, ...}}: the
---- program of a script like scripts/report.lua. cost: seconds, roughly, so that what takes longest begins first.
+--- program of a script like scripts/report.lua. cost: {seconds of the quick form, of the whole}, roughly.
 --- For tests: arguments = list of strings instead of the command line, exit = function(code) instead of os.exit.
 function report.write(request)
   local exit = request.exit or function(code) os.exit(code, true) end

@@ -31,7 +31,7 @@ function sections.find(listed, scripts)
     local script = ("%s/%s.lua"):format(scripts, one[1])
     local source = files.exists(script) and run_folder.read_bytes(script)
     if source then
-      local section = { name = one[1], title = one[2], number = one.number, cost = one.cost or 0, script = script,
+      local section = { name = one[1], title = one[2], number = one.number, cost = one.cost or { 0, 0 }, script = script,
         knows_dataset = source:find('name = "dataset"', 1, true) ~= nil }
       section.question, section.task = sections.story(source)
       found[#found + 1], found[section.name] = section, section

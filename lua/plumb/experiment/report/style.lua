@@ -149,6 +149,11 @@ footer { margin-top: 4rem; padding-top: 1rem; border-top: 3px solid var(--ink); 
   section.experiment { break-before: page; border: 0; margin: 0; padding: 0; }
   section { padding-top: 1.2rem; }
   h3 { margin-top: 1.2rem; }
+  ol.contents > li { padding: .3rem 0 .35rem; }
+  .entry { font-size: 11pt; }
+  ol.contents ul { margin-top: .15rem; }
+  ol.contents ul li { font-size: 9.5pt; line-height: 1.35; margin: .1rem 0; grid-template-columns: 7.4rem 1fr; }
+  ol.contents .mark { font-size: 7.5pt; }
   figure { margin-bottom: 1.1rem; }
   .plot { overflow: visible; border: 0; padding: 0; margin: 0; }
   .plot svg { width: auto; max-width: 100%; min-width: 0; max-height: 82mm; margin: 0 auto; }
