@@ -14,11 +14,15 @@
 #define ROWS 8       /* 8 x 3 sums in 32 registers */
 #define MOST_ROWS 12 /* 12 x 1 */
 #define HAS_MASKS true
+#define DOTS 5       /* 5 x 5 sums, 5 numbers of x and 1 of y in 32 */
+#define IN_REGISTER(v) __asm__("" : "+v"(v)) /* it is loaded once, and not again for each use */
 #else
 #define VECTOR_BYTES 32
 #define ROWS 4       /* 4 x 3 sums in 16 */
 #define MOST_ROWS 4
 #define HAS_MASKS false
+#define DOTS 3       /* 3 x 3 sums, 3 numbers of x and 1 of y in 16 */
+#define IN_REGISTER(v) (void)(v)
 #endif
 #define VECTORS 3
 enum {
@@ -28,6 +32,9 @@ enum {
 };
 
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
+/* Rows or columns of a tile of sums of products: DOTS of them, or 2, or 1. */
+static int dot_side(int64_t size) { return size >= DOTS ? DOTS : size >= 2 ? 2 : 1; }
 
 typedef struct {
     dtype type;
@@ -126,6 +133,15 @@ static void dots_task(void *context, int64_t chunk) {
     else dot_rows_float64(p, begin, end);
 }
 
+static int64_t dot_bands(const product *p) { return (p->m + dot_side(p->m) - 1) / dot_side(p->m); }
+
+static void dot_bands_task(void *context, int64_t chunk) {
+    const product *p = context;
+    int64_t bands = dot_bands(p), begin = pool_begin(bands, p->chunks, chunk), end = pool_begin(bands, p->chunks, chunk + 1);
+    if (p->type == FLOAT32) dot_bands_float32(p, begin, end);
+    else dot_bands_float64(p, begin, end);
+}
+
 /* --- the two ways round ------------------------------------------------------------------------------------------------ */
 
 /* Roughly the cycles for each k when vectors run along n: multiplications, packing and storing. */
@@ -147,6 +163,11 @@ static bool becomes_dots(product *p) {
         p->m = p->n, p->n = 1, p->x = flipped(p->y), p->y = flipped(x);
     }
     return true;
+}
+
+/* Products of few rows and columns, both in order and long: the weight gradients of thin layers. */
+static bool is_small_of_long(const product *p) {
+    return p->m <= 32 && p->n <= 32 && p->k >= 4 * lanes_of(p->type) && p->x.column_stride == 1 && p->y.row_stride == 1;
 }
 
 static product product_of(dtype type, int64_t m, int64_t n, int64_t k, matrix x, matrix y, char *out, int64_t out_stride) {
@@ -194,12 +215,20 @@ void kernel_matmul(dtype type, int64_t m, int64_t n, int64_t k, char *out, matri
         return;
     }
     product p = {.type = type, .m = m, .n = n, .k = k, .x = x, .y = y, .out = out};
+    if (n == 1) { /* a column lies in memory as a row does */
+        p.m = 1, p.n = m, p.x = flipped(y), p.y = flipped(x);
+    }
     if (becomes_dots(&p)) {
         p.chunks = smaller(pool_chunks(m * n * k, ENOUGH), p.m);
         pool_run(p.chunks, dots_task, &p);
         return;
     }
-    p = product_of(type, m, n, k, x, y, out, n);
+    if (is_small_of_long(&p)) {
+        p.chunks = smaller(pool_chunks(m * n * k, ENOUGH), dot_bands(&p));
+        pool_run(p.chunks, dot_bands_task, &p);
+        return;
+    }
+    p = product_of(type, p.m, p.n, k, p.x, p.y, out, p.n);
     p.packed = scratch;
     share_out(&p);
     multiply_slices(&p, false);

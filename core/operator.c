@@ -23,6 +23,30 @@ bool operand_is_contiguous(const operand *a) {
     return array_is_contiguous(&as_array);
 }
 
+void operand_columnwise_strides(shape s, int64_t *strides) {
+    int last = s.rank - 1;
+    shape rows = s;
+    rows.size[last] = 1;
+    shape_strides(rows, strides);
+    strides[last] = shape_elements(rows);
+}
+
+void operand_rotate(operand *a) {
+    int last = a->shape.rank - 1;
+    int64_t size = a->shape.size[last], stride = a->strides[last];
+    memmove(a->shape.size + 1, a->shape.size, (size_t)last * sizeof size);
+    memmove(a->strides + 1, a->strides, (size_t)last * sizeof stride);
+    a->shape.size[0] = size;
+    a->strides[0] = stride;
+}
+
+bool operand_is_columnwise(const operand *a) {
+    operand rotated = *a;
+    if (a->shape.rank == 0) return true;
+    operand_rotate(&rotated);
+    return operand_is_contiguous(&rotated);
+}
+
 int operator_axis(const operator *op, shape s, int64_t axis) {
     int64_t zero_based = axis > 0 ? axis - 1 : s.rank + axis;
     if (axis == 0 || zero_based < 0 || zero_based >= s.rank)

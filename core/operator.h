@@ -49,6 +49,8 @@ struct operator {
     bool differentiable;
     bool checks_values; /* the kernel may fail on the numbers it is given (an index out of range) */
     bool (*accepts)(const operand *input); /* KERNEL: the layouts it takes (NULL: any); the plan copies others first */
+    /* KERNEL: does it take an input that lies columnwise as it is, and give a result that does so too? (NULL: no) */
+    bool (*follows)(const node *y, const operand *input);
     /* The node for a call from outside; argument k stands at arguments[k]. */
     node *(*build)(const operator *self, const argument *arguments);
     /* Where a call gives several tensors: how many, and number 0 .. results - 1 of them, made from what build made. */
@@ -61,7 +63,8 @@ struct operator {
     node *(*batch)(node *y, node *const *inputs, const bool *mapped, int64_t size);
     /* VIEW: fills out->strides and out->offset from `in`; false when the numbers must first be made contiguous. */
     bool (*view)(const node *y, const operand *in, operand *out);
-    /* KERNEL: computes `out`, which is contiguous, from the inputs. */
+    /* KERNEL: computes `out` from the inputs; it is contiguous, but columnwise where `follows` says so, and perhaps that of
+     * a matrix product. */
     void (*run)(const node *y, const operand *inputs, const operand *out);
     /* KERNEL: bytes of memory to work in, which run finds as one more input; NULL for none. y has no inputs then, in
      * holds their shapes. */
@@ -72,6 +75,12 @@ struct operator {
 };
 
 bool operand_is_contiguous(const operand *a);
+/* Does the last axis come first in memory, and the others follow in their order? So results lie that have few columns and many
+ * rows: vectors then run along the rows. */
+bool operand_is_columnwise(const operand *a);
+void operand_columnwise_strides(shape s, int64_t *strides);
+/* The same numbers with the last axis first: what lies columnwise is then row-major. */
+void operand_rotate(operand *a);
 
 void operator_register(operator *row);
 const operator *operator_first(void); /* then ->next; in alphabetical order */

@@ -47,12 +47,18 @@ static void multiply_chunk(void *context, int64_t chunk) {
                             p->scratch + (size_t)chunk * p->scratch_bytes);
 }
 
+static matrix flipped(matrix a) { return (matrix){a.data, a.column_stride, a.row_stride}; }
+
 static void run_matmul(const node *y, const operand *inputs, const operand *out) {
     batched_product p = batched_product_of(inputs[0].shape, out->shape, out->type);
     int64_t bytes = p.m * p.n * (int64_t)dtype_bytes(out->type);
     (void)y;
     p.x = &inputs[0], p.y = &inputs[1], p.out = out;
     p.scratch = inputs[2].data;
+    if (!operand_is_contiguous(out)) { /* columnwise: out^T = y^T x^T is row-major */
+        kernel_matmul(out->type, p.n, p.m, p.k, out->data, flipped(matrix_at(p.y, 0)), flipped(matrix_at(p.x, 0)), p.scratch);
+        return;
+    }
     if (p.chunks > 1 && p.k > 0) pool_run(p.chunks, multiply_chunk, &p);
     for (int64_t batch = 0; (p.chunks == 1 || p.k == 0) && batch < p.batches; batch++)
         kernel_matmul(out->type, p.m, p.n, p.k, out->data + batch * bytes, matrix_at(p.x, batch), matrix_at(p.y, batch), p.scratch);

@@ -12,24 +12,36 @@ typedef struct {
     int64_t outer, length, inner;
 } extent;
 
-/* attributes: first and last axis of the run */
-static extent extent_of(const node *y, shape in) {
+/* attributes: first and last axis of the run. Of an input that lies columnwise the last axis comes first. */
+static extent extent_of(const node *y, const operand *in) {
     extent e = {1, 1, 1};
-    for (int axis = 0; axis < in.rank; axis++)
-        *(axis < y->attributes[0] ? &e.outer : axis <= y->attributes[1] ? &e.length : &e.inner) *= in.size[axis];
+    operand a = *in;
+    int64_t first = y->attributes[0], last = y->attributes[1], columns = a.shape.rank - 1;
+    if (!operand_is_contiguous(in)) {
+        operand_rotate(&a);
+        if (first > 0 || last < columns) first = first == columns ? 0 : first + 1, last = last == columns ? 0 : last + 1;
+    }
+    for (int axis = 0; axis < a.shape.rank; axis++)
+        *(axis < first ? &e.outer : axis <= last ? &e.length : &e.inner) *= a.shape.size[axis];
     return e;
 }
 
+/* Is the run one of neighbours in memory where the input lies columnwise: of rows, of columns, or of all? */
+static bool follows_columnwise(const node *y, const operand *in) {
+    int64_t first = y->attributes[0], last = y->attributes[1], columns = in->shape.rank - 1;
+    return last < columns || first == columns || first == 0;
+}
+
 static void run_sum(const node *y, const operand *inputs, const operand *out) {
-    extent e = extent_of(y, inputs->shape);
+    extent e = extent_of(y, inputs);
     kernel_sum(out->type, e.outer, e.length, e.inner, out->data, inputs->data);
 }
 static void run_max(const node *y, const operand *inputs, const operand *out) {
-    extent e = extent_of(y, inputs->shape);
+    extent e = extent_of(y, inputs);
     kernel_max(out->type, e.outer, e.length, e.inner, out->data, inputs->data);
 }
 static void run_argmax(const node *y, const operand *inputs, const operand *out) {
-    extent e = extent_of(y, inputs->shape);
+    extent e = extent_of(y, inputs);
     kernel_argmax(inputs->type, e.outer, e.length, e.inner, (int64_t *)(void *)out->data, inputs->data);
 }
 
@@ -70,14 +82,14 @@ static node *build_argmax(const operator *op, const argument *a) {
 }
 
 OPERATOR(sum, .signature = "x, axes:axes?, keepdim:boolean?", .kind = KERNEL, .differentiable = true,
-         .accepts = operand_is_contiguous, .build = build_sum, .run = run_sum, .gradient = gradient_sum,
+         .accepts = operand_is_contiguous, .follows = follows_columnwise, .build = build_sum, .run = run_sum, .gradient = gradient_sum,
          .batch = batch_shifted,
          .samples = "x=randn(2,3,4) ; x:sum() ; -> total(2, function(i) return total(3, function(j) return total(4, function(k) return x(i,j,k) end) end) end)\n"
                     "x=randn(2,3,4) ; x:sum(2) ; i,k -> total(3, function(j) return x(i,j,k) end)\n"
                     "x=randn(2,3,4) ; x:sum({1,3},true) ; i,j,k -> total(2, function(a) return total(4, function(c) return x(a,j,c) end) end)",
          .doc = "The sum over all elements, or along an axis or a list of axes; keepdim keeps them with size 1.")
 OPERATOR(max, .signature = "x, axes:axes?, keepdim:boolean?", .kind = KERNEL, .differentiable = true,
-         .accepts = operand_is_contiguous, .build = build_max, .run = run_max, .gradient = gradient_max,
+         .accepts = operand_is_contiguous, .follows = follows_columnwise, .build = build_max, .run = run_max, .gradient = gradient_max,
          .batch = batch_shifted,
          .samples = "x=randn(2,3,4) ; x:max(2) ; i,k -> math.max(x(i,1,k), x(i,2,k), x(i,3,k))\n"
                     "x=randn(2,3) ; x:max() ; -> math.max(x(1,1), x(1,2), x(1,3), x(2,1), x(2,2), x(2,3))",
@@ -87,7 +99,7 @@ OPERATOR(min, .signature = "x, axes:axes?, keepdim:boolean?", .kind = KERNEL, .d
          .samples = "x=randn(2,3) ; x:min(2) ; i -> math.min(x(i,1), x(i,2), x(i,3))",
          .doc = "The smallest element, of all or along axes. NaN wins; equal minima share the gradient evenly.")
 OPERATOR(argmax, .signature = "x, axis:axis?, keepdim:boolean?", .kind = KERNEL, .accepts = operand_is_contiguous,
-         .build = build_argmax, .run = run_argmax, .batch = batch_shifted,
+         .follows = follows_columnwise, .build = build_argmax, .run = run_argmax, .batch = batch_shifted,
          .samples = "x=randn(2,3) ; x:argmax(2) ; i -> x(i,1) >= x(i,2) and (x(i,1) >= x(i,3) and 1 or 3) or (x(i,2) >= x(i,3) and 2 or 3)",
          .doc = "Where the largest element stands along an axis (from 1; the first of equals), or in the flattened tensor.")
 

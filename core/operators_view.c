@@ -59,11 +59,16 @@ node *op_widened(node *x) { return x->type == UINT8 ? op_cast(x, INT64) : x; }
 
 /* --- reshape ------------------------------------------------------------------------------------------------------ */
 
-/* Without a copy where the input is row-major, or where only axes of size 1 come and go. */
+/* Without a copy where the input is row-major, where it lies columnwise and keeps its last axis, or where only axes of size 1
+ * come and go. */
 static bool view_reshape(const node *y, const operand *in, operand *out) {
     out->offset = in->offset;
     if (operand_is_contiguous(in)) {
         shape_strides(y->shape, out->strides);
+        return true;
+    }
+    if (y->shape.rank > 0 && in->shape.size[in->shape.rank - 1] == y->shape.size[y->shape.rank - 1] && operand_is_columnwise(in)) {
+        operand_columnwise_strides(y->shape, out->strides);
         return true;
     }
     int from = 0;

@@ -213,6 +213,57 @@ static void add_scratch(plan_graph *g, item *i) {
     if (bytes > 0) i->scratch = number_of(g, item_add(g, &scratch_operator, UINT8, (shape){1, {(int64_t)bytes}}));
 }
 
+/* The shapes, as rows and columns, whose values lie columnwise: those that products of small matrices give and none of large
+ * ones, few columns and many rows, unless outputs have them, which users see. */
+enum { MOST_THIN_SHAPES = 16, THIN = 32, ENOUGH_ROWS = 64 };
+
+typedef struct {
+    struct { int64_t rows, columns; bool row_major; } entries[MOST_THIN_SHAPES];
+    int count;
+} thin_shapes;
+
+static int64_t columns_of(shape s) { return s.rank > 1 ? s.size[s.rank - 1] : 1; }
+
+static int find_thin(const thin_shapes *thin, shape s) {
+    int64_t columns = columns_of(s);
+    if (columns < 2 || columns > THIN) return -1;
+    for (int k = 0; k < thin->count; k++)
+        if (thin->entries[k].columns == columns && thin->entries[k].rows == shape_elements(s) / columns) return k;
+    return -1;
+}
+
+static bool lies_columnwise(const thin_shapes *thin, shape s) {
+    int k = find_thin(thin, s);
+    return k >= 0 && !thin->entries[k].row_major;
+}
+
+static bool is_matrix_product(const item *i) { return i->op != NULL && strcmp(i->op->name, "matmul") == 0 && i->shape.rank == 2; }
+
+static const item *viewed(const plan_graph *g, const item *i) {
+    while (i->op != NULL && i->op->kind == VIEW) i = item_input(g, i, 0);
+    return i;
+}
+
+static void find_thin_shapes(const plan_graph *g, thin_shapes *thin) {
+    thin->count = 0;
+    for (int k = 0; k < g->item_count && thin->count < MOST_THIN_SHAPES; k++) {
+        const item *i = &g->items[k];
+        int64_t rows = i->shape.size[0], columns = columns_of(i->shape);
+        if (!i->live || !is_matrix_product(i) || columns < 2 || columns > THIN) continue;
+        if (rows < ENOUGH_ROWS || rows < 4 * columns) continue;
+        int known = find_thin(thin, i->shape);
+        if (known < 0) {
+            known = thin->count++;
+            thin->entries[known].rows = rows, thin->entries[known].columns = columns, thin->entries[known].row_major = false;
+        }
+        if (item_input(g, i, 0)->shape.size[1] > THIN) thin->entries[known].row_major = true;
+    }
+    for (int o = 0; o < g->output_count; o++) {
+        int k = find_thin(thin, viewed(g, &g->items[g->outputs[o]])->shape);
+        if (k >= 0) thin->entries[k].row_major = true;
+    }
+}
+
 static void lay_out_view(plan_graph *g, item *i) {
     const item *in = item_input(g, i, 0);
     if (i->op->view(i->call, &in->look, &i->look)) {
@@ -225,18 +276,29 @@ static void lay_out_view(plan_graph *g, item *i) {
     i->look.offset = 0;
 }
 
+static void lay_out_kernel(plan_graph *g, item *i) {
+    if (i->op->scratch != NULL) add_scratch(g, i);
+    if (i->op->accepts == NULL) return;
+    for (int input = 0; input < i->input_count; input++) {
+        const operand *look = &item_input(g, i, input)->look;
+        if (i->op->accepts(look)) continue;
+        if (i->op->follows != NULL && operand_is_columnwise(look) && i->op->follows(i->call, look))
+            operand_columnwise_strides(i->shape, i->look.strides);
+        else g->inputs[i->input_begin + input] = copy_of(g, g->inputs[i->input_begin + input]);
+    }
+}
+
 static void lay_out(plan_graph *g) {
     int count = g->item_count; /* copies come behind; their layout is plain */
+    thin_shapes thin;
+    find_thin_shapes(g, &thin);
     for (int k = 0; k < count; k++) {
         item *i = &g->items[k];
         if (!i->live || i->op == NULL) continue;
         if (i->op->kind == VIEW) lay_out_view(g, i);
-        if (i->op->kind != KERNEL) continue;
-        if (i->op->scratch != NULL) add_scratch(g, i);
-        if (i->op->accepts == NULL) continue;
-        for (int input = 0; input < i->input_count; input++)
-            if (!i->op->accepts(&item_input(g, i, input)->look))
-                g->inputs[i->input_begin + input] = copy_of(g, g->inputs[i->input_begin + input]);
+        if (i->op->kind == KERNEL) lay_out_kernel(g, i);
+        if ((is_elementwise(i) || is_matrix_product(i)) && lies_columnwise(&thin, i->shape))
+            operand_columnwise_strides(i->shape, i->look.strides);
     }
     /* an output that is a small part of a larger value does not keep that value alive */
     for (int o = 0; o < g->output_count; o++) {

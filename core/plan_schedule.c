@@ -181,7 +181,15 @@ static void place_kept(plan_graph *g, plan *p, const lifetime *lives) {
     }
 }
 
-/* Does the unit read the memory of `home` only as a whole, in order? */
+/* Does the operand lie in memory as results of the shape and layout of `like` do? */
+static bool same_order(const operand *a, const operand *like) {
+    for (int axis = 0; axis < a->shape.rank; axis++)
+        if (a->shape.size[axis] != like->shape.size[axis] || (a->shape.size[axis] != 1 && a->strides[axis] != like->strides[axis]))
+            return false;
+    return true;
+}
+
+/* Does the unit read the memory of `home` only as a whole, in the order in which it writes? */
 static bool reads_in_order(const plan_graph *g, const unit *u, const item *home) {
     int64_t offset;
     for (int m = 0; m < u->member_count; m++) {
@@ -189,7 +197,7 @@ static bool reads_in_order(const plan_graph *g, const unit *u, const item *home)
         for (int k = 0; k < i->input_count; k++) {
             const item *in = item_input(g, i, k);
             if (final_home(g, &g->items[in->root], &offset) != home) continue;
-            if (in->look.offset != 0 || offset != 0 || !operand_is_contiguous(&in->look) ||
+            if (in->look.offset != 0 || offset != 0 || !same_order(&in->look, &i->look) ||
                 shape_elements(in->shape) != shape_elements(home->shape))
                 return false;
         }
@@ -403,6 +411,8 @@ static void write_fused(const plan_graph *g, plan *p, const unit *u) {
     const item *first = &g->items[g->members[u->member_begin]];
     *now->program = (fused){.type = first->type, .count = shape_elements(first->shape)};
     collect_operands(&f);
+    for (int k = now->operand_begin; !operand_is_contiguous(&first->look) && k < p->operand_count; k++)
+        operand_rotate(&p->operands[k]); /* what lies columnwise is run through as if it were row-major */
     fused_choose_loads(f.program, p->operands + now->operand_begin);
     assign_registers(&f);
     write_steps(&f);

@@ -5,7 +5,7 @@ local support = require "support"
 -- Layouts of an (m, n) matrix of the same numbers.
 local layouts = {
   rows = function(x) return x:clone():evaluate() end,
-  columns = function(x) return x:t():clone():evaluate():t() end,
+  columns = function(x) return plumb.concat({ x:t(), x:t() }, 1):evaluate():slice(1, 1, x:size(2)):t() end,
   strided = function(x) return plumb.concat({ x, x }, 2):evaluate():slice(2, 1, x:size(2)) end,
   backward = function(x) return plumb.concat({ x:slice(1, -1, 1, -1) }, 1):evaluate():slice(1, -1, 1, -1) end,
 }
@@ -37,6 +37,19 @@ describe("matmul", function()
     end)
   end
 
+  it("of few long rows and columns equals sums of products", function()
+    local number = 0 -- the layouts whose sums run along memory: check's first for x, and its second for y
+    for m = 1, 13 do
+      for n = 1, 13 do
+        check(m, n, 60 + (m * 13 + n) % 75, 4 + 16 * number)
+        number = number + 1
+      end
+    end
+    for _, shape in ipairs { { 32, 32, 100 }, { 31, 4, 2000 }, { 33, 32, 64 } } do
+      check(shape[1], shape[2], shape[3], 4 + 16 * number)
+    end
+  end)
+
   it("is cut along long sums", function()
     for number, shape in ipairs { { 3, 5, 2047 }, { 4, 20, 2049 }, { 1, 1, 5000 }, { 9, 1, 4100 }, { 1, 30, 4097 }, { 20, 50, 4500 } } do
       check(shape[1], shape[2], shape[3], number)
@@ -45,7 +58,8 @@ describe("matmul", function()
 
   it("gives the same bits with 1, 2 and 4 threads", function()
     local before = plumb.threads()
-    for _, shape in ipairs { { 300, 200, 100 }, { 17, 900, 300 }, { 2000, 10, 300 }, { 1, 3000, 2000 }, { 40, 40, 6000 } } do
+    for _, shape in ipairs { { 300, 200, 100 }, { 17, 900, 300 }, { 2000, 10, 300 }, { 1, 3000, 2000 }, { 40, 40, 6000 },
+      { 30, 12, 20000 } } do
       local x = plumb.randn({ shape[1], shape[3] }, { seed = 1 }):evaluate()
       local y = plumb.randn({ shape[2], shape[3] }, { seed = 2 }):evaluate():t()
       local many = plumb.randn({ 300, 20, 30 }, { seed = 3 }):evaluate()

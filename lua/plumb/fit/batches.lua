@@ -72,6 +72,21 @@ end
 
 -- ---- sources ----
 
+-- A single batch that is the whole set, in its order: nothing is to be picked.
+local function whole_set(train, dtype)
+  local x, y = set.inputs(train), train.y
+  local source = { indexed = false, count = #x, steps = 1 }
+  function source.pick(all_x, all_y) return set.numbers(all_x, dtype), all_y end
+  function source.inputs(all_x) return all_x end
+  function source.epoch(_, _, done)
+    return function()
+      done = done + 1
+      if done == 1 then return #x, x, y end
+    end
+  end
+  return source
+end
+
 local function from_set(train, options, dtype)
   local x, y = set.inputs(train), train.y
   local n, size = #x, options.batch
@@ -115,7 +130,9 @@ end
 function batches.source(train, options, dtype)
   if Loader.is(train) then return from_loader(train) end
   local settings = loader_settings(train, options, dtype)
-  return settings and from_loader(Loader.new(train, settings)) or from_set(train, options, dtype)
+  if settings then return from_loader(Loader.new(train, settings)) end
+  local whole = not options.shuffle and options.batch >= #set.inputs(train) and #train.y > 0
+  return (whole and not (options.drop_last and options.batch > #train.y) and whole_set or from_set)(train, options, dtype)
 end
 
 -- ---- evaluation ----
