@@ -8,12 +8,7 @@ local function time_text(seconds)
   return seconds < 1 and ("%.4g ms"):format(seconds * 1e3) or ("%.4g s"):format(seconds)
 end
 
--- A number beside what was asked of it: "0.086 of 0.050 MISSED".
-local function beside(value, goal, reached)
-  return reached and "" or (" > %.3g"):format(goal), value
-end
-
--- How many of the row's goals are missed, in words.
+-- Which of the row's goals are missed, in words.
 local function missed(row)
   local list = {}
   if row.disagrees then list[1] = "THE RESULTS DIFFER" end
@@ -25,7 +20,6 @@ local function missed(row)
   if row.scales and row.scaling < 1.8 then list[#list + 1] = "x 1.8" end
   return #list > 0 and "missed: " .. table.concat(list, ", ") or ""
 end
-report.missed = missed
 
 --- report.head(peers) and report.line(row): the table's lines
 function report.head(peers)
