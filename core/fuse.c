@@ -73,6 +73,11 @@ static void repeat_first(char *out, int64_t length, int64_t count, int64_t bytes
 GATHER_ROW(uint32_t)
 GATHER_ROW(uint64_t)
 
+static void gather_row(char *out, const char *in, int64_t run, int64_t stride, int64_t bytes) {
+    if (bytes == 4) gather_row_uint32_t((uint32_t *)(void *)out, (const uint32_t *)(const void *)in, run, stride);
+    else gather_row_uint64_t((uint64_t *)(void *)out, (const uint64_t *)(const void *)in, run, stride);
+}
+
 /* Elements begin .. begin + count - 1, in row-major order, of a strided operand. */
 static void load_general(const operand *a, int64_t begin, int64_t count, char *out) {
     int64_t index[MAX_RANK], rest = begin, bytes = (int64_t)dtype_bytes(a->type);
@@ -88,8 +93,7 @@ static void load_general(const operand *a, int64_t begin, int64_t count, char *o
         const char *in = row;
         if (run > count) run = count;
         if (stride == 1) memcpy(out, in, (size_t)(run * bytes));
-        else if (bytes == 4) gather_row_uint32_t((uint32_t *)(void *)out, (const uint32_t *)(const void *)in, run, stride);
-        else gather_row_uint64_t((uint64_t *)(void *)out, (const uint64_t *)(const void *)in, run, stride);
+        else gather_row(out, in, run, stride, bytes);
         if (inner > 0 && a->strides[inner - 1] == 0 && run == a->shape.size[inner]) { /* as often as the row comes again */
             int64_t rows = a->shape.size[inner - 1] - index[inner - 1], all = rows * run < count ? rows * run : count;
             repeat_first(out, run, all, bytes);
@@ -113,6 +117,10 @@ static void load_general(const operand *a, int64_t begin, int64_t count, char *o
 /* Fills a block with a number, or with repeated rows. */
 static void load_once(const operand *a, int64_t count, char *out) {
     int64_t bytes = (int64_t)dtype_bytes(a->type), period = period_of(a);
+    if (period == 1) {
+        gather_row(out, a->data, count, 0, bytes);
+        return;
+    }
     if (period > count) period = count;
     memcpy(out, a->data, (size_t)(period * bytes));
     repeat_first(out, period, count, bytes);

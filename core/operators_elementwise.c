@@ -101,11 +101,12 @@ static node *op_pow_growth(node *r, node *x) {
     return op_where(at_zero, op_number_like(x, 0), growth);
 }
 
+static operator row_leaky_relu_slope; /* below, as all rows */
+
 /* The slope of r = leaky_relu(x): 1 for positive x, else p. Of a positive p the result has the sign of x, which then needs no
  * memory of its own. */
 static node *op_leaky_slope(node *x, node *r, double p) {
-    node *signs = p > 0 ? r : x;
-    return op_where(op_gt(signs, op_number_like(x, 0)), op_number_like(x, 1), op_number_like(x, p));
+    return elementwise(&row_leaky_relu_slope, 1, p > 0 ? r : x, NULL, NULL, p, 0);
 }
 
 /* The slope of elu and selu: `right` for positive x, else left * e^x. */
