@@ -207,27 +207,37 @@ describe("an experiment", function()
     same_results(base .. "/whole", base .. "/kept")
   end)
 
-  it("writes a checkpoint to the disk before it takes the old one's place", function()
-    local log = base .. "/log"
-    local traced = { "strace", "-f", "-o", log, "-e", "trace=openat,fsync,rename", "./plumb", script, "--quick", "--out",
-      base .. "/run", "--checkpoint-every", "0" }
-    local tried, result = pcall(process.run, traced)
-    if not tried or result.code ~= 0 then return pending("strace can't be used here") end
-    local kept, synced, state, renamed = {}, 0, nil, nil
-    for line in read(log):gmatch("[^\n]+") do
-      local path = line:match('openat%(AT_FDCWD, "([^"]*)"')
-      local number = line:match("= (%d+)$")
-      if path and number then kept[number] = path end
-      local file = kept[line:match("fsync%((%d+)%)") or ""]
-      if file then state = file end
+  -- In one process's calls, as strace tells them: how many checkpoints were renamed, each after its file was synced and before
+  -- its folder was.
+  local function count_synced(calls)
+    local opened, synced, last, renamed = {}, 0, nil, nil -- paths by descriptor; the path synced last
+    for line in calls:gmatch("[^\n]+") do
+      local path, number = line:match('openat%(AT_FDCWD, "([^"]*)"'), line:match("= (%d+)$")
+      if path and number then opened[number] = path end
+      local file = opened[line:match("fsync%((%d+)%)") or ""]
+      if file then last = file end
       local from, to = line:match('rename%("([^"]*)", "([^"]*/checkpoint/[^"]*)"')
       if from then
-        assert.equal(from, state) -- what was synced last
+        assert.equal(from, last)
         renamed = to:match("(.*)/")
       elseif renamed and file then
         assert.equal(renamed, file)
         synced, renamed = synced + 1, nil
       end
+    end
+    assert.is_nil(renamed)
+    return synced
+  end
+
+  it("writes a checkpoint to the disk before it takes the old one's place", function()
+    local logs, synced = base .. "/logs", 0
+    assert(lfs.mkdir(logs))
+    local traced = { "strace", "-ff", "-o", logs .. "/of", "-e", "trace=openat,fsync,rename", "./plumb", script, "--quick", "--out",
+      base .. "/run", "--checkpoint-every", "0" }
+    local tried, result = pcall(process.run, traced)
+    if not tried or result.code ~= 0 then return pending("strace can't be used here") end
+    for name in lfs.dir(logs) do
+      if name:find("^of") then synced = synced + count_synced(read(logs .. "/" .. name)) end
     end
     assert.is_true(synced >= 12, synced)
   end)

@@ -24,7 +24,7 @@ before_each(function() folder = run({ "mktemp", "-d" }).stdout:gsub("\n", "") en
 after_each(function() run { "rm", "-rf", folder } end)
 
 describe("make deps", function()
-  local PROGRAMS = { "gnuplot", "curl", "luacheck", "script", "strace", "lua5.4" }
+  local PROGRAMS = { "gnuplot", "curl", "luacheck", "script", "strace", "valgrind", "lua5.4" }
 
   -- A program that writes its name and arguments to the log, runs the line `action` and then leaves.
   local function program(name, action)
