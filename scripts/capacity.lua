@@ -15,6 +15,7 @@ local nn, optim, plot, data, measure = plumb.nn, plumb.optim, plumb.plot, plumb.
 
 local run = plumb.experiment.start {
   name = "capacity", description = "Networks of growing width: loss and accuracy against the number of parameters.",
+  missing = function(settings) return data.missing(settings.dataset) end,
   settings = {
     { name = "widths", default = { 50, 100, 250, 500, 550, 750, 1000, 1050, 1500, 2000 }, quick = { 5, 20, 100 }, minimum = 1,
       help = "hidden units" },

@@ -12,6 +12,7 @@ local nn, optim, plot, data, measure = plumb.nn, plumb.optim, plumb.plot, plumb.
 
 local run = plumb.experiment.start {
   name = "flatness", description = "Loss and accuracy on the line through two solutions, of two batch sizes or learning rates.",
+  missing = function(settings) return data.missing(settings.dataset) end,
   settings = {
     { name = "epochs", default = 15, quick = 3, minimum = 1, help = "passes over the training images" },
     { name = "samples", default = 60000, quick = 2000, minimum = 1, help = "training images used, the first so many" },

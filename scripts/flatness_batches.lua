@@ -13,6 +13,7 @@ local nn, optim, plot, data, measure = plumb.nn, plumb.optim, plumb.plot, plumb.
 
 local run = plumb.experiment.start {
   name = "flatness_batches", description = "How flat solutions are, and how well they generalise, by batch size.",
+  missing = function(settings) return data.missing(settings.dataset) end,
   settings = {
     { name = "sizes", default = { 32, 64, 128, 256, 512, 1024, 2048 }, quick = { 20, 50, 100, 200, 400 }, minimum = 1,
       help = "batch sizes, rising" },

@@ -12,6 +12,7 @@ local nn, optim, plot, data, measure = plumb.nn, plumb.optim, plumb.plot, plumb.
 local run = plumb.experiment.start {
   name = "gradient_norm",
   description = "Gradient norm and loss at every step, for a function fit and for images.",
+  missing = function(settings) return data.missing(settings.dataset) end,
   settings = {
     { name = "epochs", default = 1000, quick = 150, minimum = 1, help = "passes over the function's points" },
     { name = "points", default = 1000, minimum = 2, help = "even points of [1e-4, 1] for the function" },

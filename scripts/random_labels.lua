@@ -14,6 +14,7 @@ local nn, optim, plot, data = plumb.nn, plumb.optim, plumb.plot, plumb.data
 local run = plumb.experiment.start {
   name = "random_labels",
   description = "A 784-512-10 network learns images with random labels, for several shares of them.",
+  missing = function(settings) return data.missing(settings.dataset) end,
   settings = {
     { name = "shares", default = { 0, 0.2, 0.4, 0.6, 0.8, 1 }, minimum = 0, maximum = 1, ascending = true,
       help = "shares of the training labels that are random" },

@@ -14,6 +14,7 @@ local nn, optim, plot, data = plumb.nn, plumb.optim, plumb.plot, plumb.data
 local run = plumb.experiment.start {
   name = "train_cnn",
   description = "Two convolutional networks learn what is on images.",
+  missing = function(settings) return data.missing(settings.dataset) end,
   settings = {
     { name = "dataset", default = "mnist", choices = { "mnist", "fashion_mnist" }, help = "which images" },
     { name = "epochs", default = 10, quick = 3, minimum = 1, help = "passes over the training images" },

@@ -11,6 +11,7 @@ local nn, optim, plot, data, measure = plumb.nn, plumb.optim, plumb.plot, plumb.
 
 local run = plumb.experiment.start {
   name = "visualize_optimization", description = "Eight trainings as paths in the plane of their principal components.",
+  missing = function(settings) return data.missing(settings.dataset) end,
   settings = {
     { name = "runs", default = 8, minimum = 2, help = "trainings of each network" },
     { name = "image_epochs", default = 12, quick = 4, minimum = 1, help = "passes over the images" },

@@ -47,6 +47,7 @@ local results = run:map({ 1, 2, 3 }, function(seed)
   local history = run:fit(model(), { x = x, y = (x * seed):cos() }, options("trial"))
   return { total = total(history), theta = history.model.theta }
 end)
+run:verdict("odd", "the seed is odd", run.seed % 2 == 1, ("seed %d"):format(run.seed))
 for i, result in ipairs(results) do run:summary("trial_" .. i, result.total + result.theta:sum():item(), "of a trial") end
 run:finish()
 ]]
@@ -307,6 +308,9 @@ describe("an experiment", function()
     assert.is_true(support.near(summary.first.std, math.sqrt(squares / 2), 1e-12))
     assert.same(values, summary.first.values)
     assert.equal("sum of the norms", summary.first.meaning)
+    assert.same({ value = "2 does not hold, 1 holds", values = { "does not hold", "holds", "does not hold" },
+      meaning = "the seed is odd", numbers = "seed 4; seed 5; seed 6" }, summary.odd)
+    assert.matches("the seed is odd: 2 DOES NOT HOLD, 1 HOLDS %(seed 4; seed 5; seed 6%)", output)
     assert.equal(table.concat(rows, "\n") .. "\n", read(base .. "/all/metrics.csv"))
     run_well("--config", base .. "/all/config.json", "--out", base .. "/again")
     same_results(base .. "/all", base .. "/again")

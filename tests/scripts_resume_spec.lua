@@ -1,5 +1,5 @@
 --- Every experiment, tiny and on real data: killed (kill -9, workers too) it goes on with --resume to the same bits, and its
---- config.json alone makes it again. PLUMB_KILLS=17 kills each of them 17 times instead of once.
+--- config.json alone makes it again; without its data it says so. PLUMB_KILLS=17 kills each of them 17 times instead of once.
 local plumb = require "plumb"
 local folders = require "folders"
 local support = require "support"
@@ -34,10 +34,9 @@ describe("every experiment", function()
 
   local function words_of(name, ...)
     local words = { "scripts/" .. name .. ".lua", "--seed", "3" }
+    if read(words[1]):find('name = "dataset"', 1, true) then table.move({ "--dataset", dataset }, 1, 2, 4, words) end
     for word in TINY[name]:gmatch("%S+") do words[#words + 1] = word end
-    for _, word in ipairs { ... } do words[#words + 1] = word end
-    if read(words[1]):find('name = "dataset"', 1, true) then table.move({ "--dataset", dataset }, 1, 2, #words + 1, words) end
-    return words
+    return table.move({ ... }, 1, select("#", ...), #words + 1, words)
   end
 
   local function run_well(words)
@@ -105,6 +104,19 @@ describe("every experiment", function()
       end)
     end
   end
+
+  it("says which command brings missing images, before it makes a folder", function()
+    for name, words in pairs(TINY) do
+      if words and read("scripts/" .. name .. ".lua"):find('name = "dataset"', 1, true) then
+        local result = process.run { "env", "PLUMB_DATA=/nowhere/at/all", "XDG_DATA_HOME=" .. base, "./plumb",
+          "scripts/" .. name .. ".lua", "--out", base .. "/run" }
+        assert.same({ 2, "" }, { result.code, result.stdout }, name)
+        assert.matches("^" .. name .. ": MNIST is not on this machine: run 'make data'.*\n  /nowhere/at/all\n", result.stderr)
+        assert.is_nil(result.stderr:find("traceback", 1, true))
+        assert.is_nil(lfs.attributes(base .. "/run"))
+      end
+    end
+  end)
 
   it("has a tiny form in this list", function()
     for file in lfs.dir("scripts") do

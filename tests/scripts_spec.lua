@@ -176,17 +176,6 @@ describe("scripts/random_labels.lua", function()
     assert.equal(read(a .. "/metrics.csv"), read(b .. "/metrics.csv"))
   end)
 
-  it("says which command brings missing images", function()
-    local empty = folder .. "/empty"
-    assert(lfs.mkdir(empty))
-    local result = run("random_labels", { "--out", folder .. "/missing" },
-      { "PLUMB_DATA=/nowhere/at/all", "XDG_DATA_HOME=" .. empty })
-    assert.is_true(result.code ~= 0)
-    assert.is_truthy(result.stderr:find("make data", 1, true), result.stderr)
-    assert.is_truthy(result.stderr:find("/nowhere/at/all", 1, true), result.stderr)
-    assert.is_false(exists(folder .. "/missing/metrics.csv"))
-  end)
-
   it("says what is wrong with its options, with exit code 2 and nothing written", function()
     for _, case in ipairs { { "--shares", "1.5", "at most 1" }, { "--shares", "0,0", "must ascend" },
       { "--dataset", "cifar", "mnist" }, { "--samples", "0", "at least 1" } } do
