@@ -25,6 +25,15 @@
 #define IN_REGISTER(v) (void)(v)
 #endif
 #define VECTORS 3
+
+/* Loops over a tile are unrolled, so that its sums stay in registers; with a sanitizer's checks that would be too much code. */
+#ifdef __SANITIZE_ADDRESS__
+#define UNROLL(times)
+#else
+#define PRAGMA(text) _Pragma(#text)
+#define UNROLL(times) PRAGMA(GCC unroll times)
+#endif
+
 enum {
     DEEPEST = 2048,   /* k of a panel, which shares the second-level cache with rows of x */
     ENOUGH = 1000000, /* multiplications that are worth another thread's attention */
