@@ -4,9 +4,8 @@
 -- them to those that can. Where a network just manages, at about one parameter for each sample and class, the test loss has its
 -- peak; behind it falls again (double descent: Belkin et al. 2019, Nakkiran et al. 2020). All is measured after the last epoch,
 -- losses are mean cross-entropy in nats; metrics.csv has a row for each network.
--- summary.json, for the ten networks (course) and the small ones (threshold): best_parameters and best_test_loss (of the network
--- with the smallest test loss), largest_test_loss and largest_test_accuracy (of the largest network), peak (parameters of the
--- network with the highest test loss / (samples x classes)).
+-- summary.json, for ten networks (course) and small ones (threshold): best_parameters and best_test_loss (least test loss),
+-- largest_test_loss and largest_test_accuracy (largest network), peak (parameters at the highest / (samples x classes)).
 -- Verdicts, for both: fits (do all networks of more than samples x classes parameters fit 99.9 % of the training labels?), beyond
 -- (has none of them a smaller test loss than the best of the others?), descent (has the test loss a peak within a factor of 3 of
 -- that many parameters, 5 % higher than the best of the smaller and of the larger networks?).

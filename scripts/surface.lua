@@ -14,6 +14,7 @@ local nn, optim, plot, data, measure = plumb.nn, plumb.optim, plumb.plot, plumb.
 
 local run = plumb.experiment.start {
   name = "surface", description = "The loss around a solution, in random directions and in the plane of the training's path.",
+  missing = function(settings) return data.missing(settings.dataset) end,
   settings = {
     { name = "network", default = "mlp", choices = { "mlp", "cnn" }, help = "784-128-128-10, or SimpleCNN of train_cnn.lua" },
     { name = "epochs", default = 15, quick = 6, minimum = 2, help = "passes over the training images" },
