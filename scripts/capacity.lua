@@ -14,7 +14,6 @@ local nn, optim, plot, data, measure = plumb.nn, plumb.optim, plumb.plot, plumb.
 
 local run = plumb.experiment.start {
   name = "capacity", description = "Networks of growing width: loss and accuracy against the number of parameters.",
-  missing = function(settings) return data.missing(settings.dataset) end,
   settings = {
     { name = "widths", default = { 50, 100, 250, 500, 550, 750, 1000, 1050, 1500, 2000 }, quick = { 5, 20, 100 }, minimum = 1,
       help = "hidden units" },
@@ -29,7 +28,7 @@ local run = plumb.experiment.start {
     { name = "threshold_samples", default = 1000, quick = 500, minimum = 1, help = "of the small networks" },
     { name = "threshold_noise", default = 0.2, minimum = 0, maximum = 1, help = "of the small networks" },
     { name = "lr", default = 1e-3, minimum = 0, help = "Adam's learning rate (twice that for the small networks)" },
-    { name = "dataset", default = "mnist", choices = { "mnist", "fashion_mnist" }, help = "which images" },
+    data.setting(),
   },
 }
 local settings, UNITS = run.settings, { loss = "cross-entropy (nats)", accuracy = "share of images classified as labelled" }

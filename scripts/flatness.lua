@@ -12,7 +12,6 @@ local nn, optim, plot, data, measure = plumb.nn, plumb.optim, plumb.plot, plumb.
 
 local run = plumb.experiment.start {
   name = "flatness", description = "Loss and accuracy on the line through two solutions, of two batch sizes or learning rates.",
-  missing = function(settings) return data.missing(settings.dataset) end,
   settings = {
     { name = "epochs", default = 15, quick = 3, minimum = 1, help = "passes over the training images" },
     { name = "samples", default = 60000, quick = 2000, minimum = 1, help = "training images used, the first so many" },
@@ -20,7 +19,7 @@ local run = plumb.experiment.start {
     { name = "lr", default = 1.5e-3, minimum = 0, help = "Adam's learning rate where the batch sizes differ" },
     { name = "rates", default = { 1e-3, 1e-2 }, minimum = 0, help = "the two learning rates, with the first batch size" },
     { name = "steps", default = 20, quick = 17, minimum = 1, help = "steps of alpha for each 1, from -1 to 2" },
-    { name = "dataset", default = "mnist", choices = { "mnist", "fashion_mnist" }, help = "which images" },
+    data.setting(),
   },
 }
 local settings = run.settings

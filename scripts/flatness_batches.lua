@@ -13,7 +13,6 @@ local nn, optim, plot, data, measure = plumb.nn, plumb.optim, plumb.plot, plumb.
 
 local run = plumb.experiment.start {
   name = "flatness_batches", description = "How flat solutions are, and how well they generalise, by batch size.",
-  missing = function(settings) return data.missing(settings.dataset) end,
   settings = {
     { name = "sizes", default = { 32, 64, 128, 256, 512, 1024, 2048 }, quick = { 20, 50, 100, 200, 400 }, minimum = 1,
       help = "batch sizes, rising" },
@@ -21,7 +20,7 @@ local run = plumb.experiment.start {
     { name = "samples", default = 60000, quick = 1000, minimum = 1, help = "training images used, the first so many" },
     { name = "lr", default = 1.5e-3, minimum = 0, help = "Adam's learning rate" },
     { name = "measured", default = 10000, quick = 500, minimum = 1, help = "images that sharpness and sensitivity take" },
-    { name = "dataset", default = "mnist", choices = { "mnist", "fashion_mnist" }, help = "which images" },
+    data.setting(),
   },
 }
 local settings = run.settings

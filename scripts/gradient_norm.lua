@@ -12,7 +12,6 @@ local nn, optim, plot, data, measure = plumb.nn, plumb.optim, plumb.plot, plumb.
 local run = plumb.experiment.start {
   name = "gradient_norm",
   description = "Gradient norm and loss at every step, for a function fit and for images.",
-  missing = function(settings) return data.missing(settings.dataset) end,
   settings = {
     { name = "epochs", default = 1000, quick = 150, minimum = 1, help = "passes over the function's points" },
     { name = "points", default = 1000, minimum = 2, help = "even points of [1e-4, 1] for the function" },
@@ -20,7 +19,7 @@ local run = plumb.experiment.start {
     { name = "samples", default = 60000, quick = 3000, minimum = 1, help = "training images used, the first so many" },
     { name = "batch", default = 128, minimum = 1, help = "points or images in a batch" },
     { name = "lr", default = 1e-3, minimum = 0, help = "Adam's learning rate" },
-    { name = "dataset", default = "mnist", choices = { "mnist", "fashion_mnist" }, help = "which images" },
+    data.setting(),
   },
 }
 local settings = run.settings

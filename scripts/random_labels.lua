@@ -14,7 +14,6 @@ local nn, optim, plot, data = plumb.nn, plumb.optim, plumb.plot, plumb.data
 local run = plumb.experiment.start {
   name = "random_labels",
   description = "A 784-512-10 network learns images with random labels, for several shares of them.",
-  missing = function(settings) return data.missing(settings.dataset) end,
   settings = {
     { name = "shares", default = { 0, 0.2, 0.4, 0.6, 0.8, 1 }, minimum = 0, maximum = 1, ascending = true,
       help = "shares of the training labels that are random" },
@@ -23,7 +22,7 @@ local run = plumb.experiment.start {
     { name = "batch", default = 128, minimum = 1, help = "images in a batch" },
     { name = "lr", default = 1e-3, minimum = 0, help = "Adam's learning rate" },
     { name = "fitted_at", default = 0.99, minimum = 0, maximum = 1, help = "training accuracy that counts as fitted" },
-    { name = "dataset", default = "mnist", choices = { "mnist", "fashion_mnist" }, help = "which images" },
+    data.setting(),
   },
 }
 local settings = run.settings

@@ -14,7 +14,6 @@ local nn, optim, plot, data, measure = plumb.nn, plumb.optim, plumb.plot, plumb.
 
 local run = plumb.experiment.start {
   name = "surface", description = "The loss around a solution, in random directions and in the plane of the training's path.",
-  missing = function(settings) return data.missing(settings.dataset) end,
   settings = {
     { name = "network", default = "mlp", choices = { "mlp", "cnn" }, help = "784-128-128-10, or SimpleCNN of train_cnn.lua" },
     { name = "epochs", default = 15, quick = 6, minimum = 2, help = "passes over the training images" },
@@ -24,7 +23,7 @@ local run = plumb.experiment.start {
     { name = "points", default = 51, quick = 21, minimum = 3, help = "points along each side of a plane" },
     { name = "lines", default = 5, minimum = 2, help = "random lines; the first two span the plane" },
     { name = "range", default = 1.0, minimum = 1e-6, help = "how far random directions go, in lengths of the filters" },
-    { name = "dataset", default = "mnist", choices = { "mnist", "fashion_mnist" }, help = "which images" },
+    data.setting(),
   },
 }
 local settings = run.settings

@@ -14,9 +14,8 @@ local nn, optim, plot, data = plumb.nn, plumb.optim, plumb.plot, plumb.data
 local run = plumb.experiment.start {
   name = "train_cnn",
   description = "Two convolutional networks learn what is on images.",
-  missing = function(settings) return data.missing(settings.dataset) end,
   settings = {
-    { name = "dataset", default = "mnist", choices = { "mnist", "fashion_mnist" }, help = "which images" },
+    data.setting(),
     { name = "epochs", default = 10, quick = 3, minimum = 1, help = "passes over the training images" },
     { name = "batch", default = 64, minimum = 1, help = "images in a batch" },
     { name = "lr", default = 1e-3, minimum = 0, help = "Adam's learning rate at the start" },

@@ -11,14 +11,13 @@ local nn, optim, plot, data, measure = plumb.nn, plumb.optim, plumb.plot, plumb.
 
 local run = plumb.experiment.start {
   name = "visualize_optimization", description = "Eight trainings as paths in the plane of their principal components.",
-  missing = function(settings) return data.missing(settings.dataset) end,
   settings = {
     { name = "runs", default = 8, minimum = 2, help = "trainings of each network" },
     { name = "image_epochs", default = 12, quick = 4, minimum = 1, help = "passes over the images" },
     { name = "function_epochs", default = 1500, quick = 150, minimum = 1, help = "passes over the function's points" },
     { name = "records", default = 6, quick = 4, minimum = 1, help = "how often theta is kept after the start" },
     { name = "samples", default = 20000, quick = 1000, minimum = 1, help = "training images used, the first so many" },
-    { name = "dataset", default = "mnist", choices = { "mnist", "fashion_mnist" }, help = "which images" },
+    data.setting(),
   },
 }
 local settings = run.settings

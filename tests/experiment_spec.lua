@@ -36,6 +36,18 @@ describe("plumb.experiment", function()
   local function config_of(run) return json.decode(read(run.folder .. "/config.json")) end
 
   describe("command line", function()
+    it("says what a setting stands for and is not there, before it makes a folder", function()
+      local asked
+      local images = { name = "images", default = "none", help = "which images",
+        missing = function(name) asked = name return name == "none" and "there are no images" or nil end }
+      assert.equal("labels: there are no images\nTry 'labels --help'.\n", refused({ "--out", "d" }, { settings = { images } }))
+      assert.is_nil(lfs.attributes("d"))
+      assert.equal("some", start({ "--images", "some", "--out", "d" }, { settings = { images } }).settings.images)
+      assert.equal("some", asked)
+      images.missing = "no function"
+      assert.error_matches(function() start({}, { settings = { images } }) end, "missing must be a function, not a string")
+    end)
+
     it("uses the defaults", function()
       local settings = start({}).settings
       assert.equal(100, settings.epochs)

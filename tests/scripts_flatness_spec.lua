@@ -81,17 +81,3 @@ describe("scripts/flatness_batches.lua", function()
     script_runs.assert_figures(out, { "sharpness", "sensitivity" })
   end)
 end)
-
-for _, name in ipairs { "flatness", "flatness_batches" } do
-  describe("scripts/" .. name .. ".lua", function()
-    it("lists its settings under --help, and is short enough to read in class", function()
-      local result = script_runs.run(name, { "--help" })
-      assert.same({ 0, "" }, { result.code, result.stderr })
-      for _, word in ipairs { "--epochs", "--samples", "--quick", "--seed", "default:" } do
-        assert.is_truthy(result.stdout:find(word, 1, true), word)
-      end
-      local _, lines = folders.read("scripts/" .. name .. ".lua"):gsub("\n", "")
-      assert.is_true(lines <= 110, lines .. " lines")
-    end)
-  end)
-end

@@ -34,7 +34,7 @@ describe("every experiment", function()
 
   local function words_of(name, ...)
     local words = { "scripts/" .. name .. ".lua", "--seed", "3" }
-    if read(words[1]):find('name = "dataset"', 1, true) then table.move({ "--dataset", dataset }, 1, 2, 4, words) end
+    if read(words[1]):find("data.setting()", 1, true) then table.move({ "--dataset", dataset }, 1, 2, 4, words) end
     for word in TINY[name]:gmatch("%S+") do words[#words + 1] = word end
     return table.move({ ... }, 1, select("#", ...), #words + 1, words)
   end
@@ -107,7 +107,7 @@ describe("every experiment", function()
 
   it("says which command brings missing images, before it makes a folder", function()
     for name, words in pairs(TINY) do
-      if words and read("scripts/" .. name .. ".lua"):find('name = "dataset"', 1, true) then
+      if words and read("scripts/" .. name .. ".lua"):find("data.setting()", 1, true) then
         local result = process.run { "env", "PLUMB_DATA=/nowhere/at/all", "XDG_DATA_HOME=" .. base, "./plumb",
           "scripts/" .. name .. ".lua", "--out", base .. "/run" }
         assert.same({ 2, "" }, { result.code, result.stdout }, name)

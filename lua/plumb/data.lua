@@ -199,6 +199,13 @@ function data.missing(name, options)
   return message
 end
 
+--- data.setting() -> the setting `dataset` of an experiment (experiment.start): which images, "mnist" or "fashion_mnist". A run
+--- without them ends before any work.
+function data.setting()
+  return { name = "dataset", default = "mnist", choices = { "mnist", "fashion_mnist" }, help = "which images",
+    missing = function(name) return data.missing(name) end }
+end
+
 --- data.paths(name, {root = FOLDER}) -> {["train-images"] = path, ...}, or nil and the message of data.missing
 function data.paths(name, options)
   return locate(set_named(name, 2), check_options(options, 2).root)

@@ -30,7 +30,7 @@ local process = require("plumb.core").process
 local experiment = { map = map, Remote = remote }
 
 local FIELDS = { name = "string", description = "string", settings = "table", columns = "table", arguments = "table",
-                 exit = "function", missing = "function" }
+                 exit = "function" }
 
 local Run = {}
 Run.__index = Run
@@ -121,8 +121,10 @@ local function prepare(request, settings, values, given, command)
                              resumed = values.resume ~= "", results = results.new(), started = process.time() }, Run)
   local listed
   run.settings, listed = own_settings(settings, values)
-  message = request.missing and request.missing(run.settings)
-  if message then return nil, message end
+  for _, setting in ipairs(settings) do
+    message = setting.missing and setting.missing(values[setting.name])
+    if message then return nil, message end
+  end
   run.folder, message = take_folder(request, values, given, config.text{ name = request.name, plumb = plumb, threads = threads,
     description = request.description, settings = listed, values = values, command = command })
   if not run.folder then return nil, message end
@@ -151,15 +153,15 @@ local function repeat_run(run, values, start, arguments, exit)
   return exit(1)
 end
 
---- experiment.start{name =, description =, settings =, columns =, missing =}: reads the command line, makes the run folder, and
+--- experiment.start{name =, description =, settings =, columns =}: reads the command line, makes the run folder, and
 --- returns the run, with run.settings (by name), run.seed, run.quick, run.threads and run.folder. A run that was stopped goes on
 --- with --resume DIR: the script starts again, and run:fit and run:map find what was done. --seeds N ends the program here, after
 --- running the whole script with N seeds.
 --- settings: a list, in the order that --help shows, of {name =, default =, quick = the value under --quick, help =, choices =
 --- {...}, minimum =, maximum =, ascending = true for a list that must, check = function(value) returning true, or false and a
 --- message}. The default's type is the setting's: integer, number, string, boolean (--name, --no-name) or list of numbers.
---- columns: the columns of metrics.csv; without them they follow from the rows. missing = function(settings) returning nil, or a
---- message: what the run needs and does not find, such as data (data.missing), asked before any work.
+--- A setting that stands for something the run needs, such as data, has missing = function(value) returning nil, or a message
+--- when it is not there; asked before any work (data.setting). columns: those of metrics.csv; else they follow from the rows.
 --- For tests: arguments = list of strings instead of the command line, exit = function(code) instead of os.exit.
 function experiment.start(request)
   check_request(request)

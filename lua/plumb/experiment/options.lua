@@ -104,7 +104,7 @@ options.check = check
 -- ---- declaring ---------------------------------------------------------------------------------------------------
 
 local FIELDS = { name = "string", help = "string", choices = "table", minimum = "number", maximum = "number",
-                 ascending = "boolean", check = "function", default = "any", quick = "any" }
+                 ascending = "boolean", check = "function", missing = "function", default = "any", quick = "any" }
 
 local function check_fields(given, position)
   if type(given) ~= "table" or type(given.name) ~= "string" then
@@ -116,8 +116,8 @@ local function check_fields(given, position)
   for field, value in pairs(given) do
     local expected = FIELDS[field]
     if not expected then
-      fail("experiment: setting '%s' has no field '%s' (name, default, quick, help, choices, minimum, maximum, ascending, check)",
-           given.name, tostring(field))
+      fail("experiment: setting '%s' has no field '%s' (name, default, quick, help, choices, minimum, maximum, ascending, check, "
+        .. "missing)", given.name, tostring(field))
     elseif expected ~= "any" and type(value) ~= expected then
       fail("experiment: setting '%s': %s must be a %s, not a %s", given.name, field, expected, type(value))
     end

@@ -32,7 +32,7 @@ function sections.find(listed, scripts)
     local source = files.exists(script) and run_folder.read_bytes(script)
     if source then
       local section = { name = one[1], title = one[2], number = one.number, cost = one.cost or { 0, 0 }, script = script,
-        knows_dataset = source:find('name = "dataset"', 1, true) ~= nil }
+        knows_dataset = source:find("data.setting()", 1, true) ~= nil }
       section.question, section.task = sections.story(source)
       found[#found + 1], found[section.name] = section, section
     end
