@@ -43,6 +43,18 @@ describe("fit with uint8 images", function()
     same(result_of(plumb.data.subset(floats(set), 96), { batch = 16, shuffle = false }), short)
   end)
 
+  it("takes the whole set as one batch, in its order", function()
+    for _, dtype in ipairs { "float32", "float64" } do
+      local loader = plumb.data.loader(set, { batch = 100, shuffle = false, dtype = dtype })
+      local expected = result_of(loader, { validate = test }, dtype)
+      assert.equal(2, expected[6])
+      for _, batch in ipairs { 100, 1000 } do
+        same(result_of(set, { validate = test, batch = batch, shuffle = false }, dtype), expected)
+        same(result_of(floats(set, dtype), { validate = floats(test, dtype), batch = batch, shuffle = false }, dtype), expected)
+      end
+    end
+  end)
+
   it("normalises what it trains and validates on alike", function()
     local function normalised(s) return { x = ((floats(s).x - 0.4) / 0.25):evaluate(), y = s.y } end
     local expected = result_of(normalised(set), { validate = normalised(test), seed = 2 })

@@ -131,8 +131,10 @@ function batches.source(train, options, dtype)
   if Loader.is(train) then return from_loader(train) end
   local settings = loader_settings(train, options, dtype)
   if settings then return from_loader(Loader.new(train, settings)) end
-  local whole = not options.shuffle and options.batch >= #set.inputs(train) and #train.y > 0
-  return (whole and not (options.drop_last and options.batch > #train.y) and whole_set or from_set)(train, options, dtype)
+  local n = #train.y
+  local whole = options.batch == n or options.batch > n and not options.drop_last
+  if whole and not options.shuffle then return whole_set(train, dtype) end
+  return from_set(train, options, dtype)
 end
 
 -- ---- evaluation ----
