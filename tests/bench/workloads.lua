@@ -66,7 +66,7 @@ end
 local function training(w)
   w.flops = w.batch * gradient_flops(w)
   w.bytes = 6 * 4 * parameter_count(w) + w.batch * (w.kind == "curve" and 8 or w.network and 784 or 4 * 784)
-  w.tolerance = 1e-4
+  w.tolerance = w.tolerance or 1e-4
   return w
 end
 
@@ -97,10 +97,13 @@ for _, hidden in ipairs { 50, 100, 250, 500, 1000, 2000 } do
   dense("width" .. hidden, hidden, 600, (hidden == 50 or hidden == 2000) and 1 / 1.7 or nil)
 end
 
+-- Within 20 steps AdvancedCNN falls so steeply that rounding grows: its losses in float32 are 4e-4 from those in float64, of
+-- plumb alone, while gradients agree to 4e-7.
+local convolutional = { simple = 1e-4, advanced = 2e-3 } -- tolerance by network
 for _, network in ipairs { "simple", "advanced" } do
   for _, batch in ipairs { 64, 600 } do
     add(network .. batch, training { kind = "images", network = network, batch = batch, asked = 1 / 2.5, share = 0.7,
-      scales = true })
+      scales = true, tolerance = convolutional[network] })
   end
 end
 
