@@ -15,9 +15,9 @@ local run = plumb.experiment.start {
   settings = {
     { name = "epochs", default = 15, quick = 3, minimum = 1, help = "passes over the training images" },
     { name = "samples", default = 60000, quick = 2000, minimum = 1, help = "training images used, the first so many" },
-    { name = "batches", default = { 64, 1000 }, quick = { 20, 250 }, minimum = 1, help = "the two batch sizes" },
+    { name = "batches", default = { 64, 1000 }, quick = { 20, 250 }, minimum = 1, length = { 2, 2 }, help = "two batch sizes" },
     { name = "lr", default = 1.5e-3, minimum = 0, help = "Adam's learning rate where the batch sizes differ" },
-    { name = "rates", default = { 1e-3, 1e-2 }, minimum = 0, help = "the two learning rates, with the first batch size" },
+    { name = "rates", default = { 1e-3, 1e-2 }, minimum = 0, length = { 2, 2 }, help = "two rates, at the first batch size" },
     { name = "steps", default = 20, quick = 17, minimum = 1, help = "steps of alpha for each 1, from -1 to 2" },
     data.setting(),
   },

@@ -15,7 +15,7 @@ local run = plumb.experiment.start {
   name = "flatness_batches", description = "How flat solutions are, and how well they generalise, by batch size.",
   settings = {
     { name = "sizes", default = { 32, 64, 128, 256, 512, 1024, 2048 }, quick = { 20, 50, 100, 200, 400 }, minimum = 1,
-      help = "batch sizes, rising" },
+      ascending = true, length = { 2 }, help = "batch sizes" },
     { name = "epochs", default = 30, quick = 30, minimum = 1, help = "passes over the training images" },
     { name = "samples", default = 60000, quick = 1000, minimum = 1, help = "training images used, the first so many" },
     { name = "lr", default = 1.5e-3, minimum = 0, help = "Adam's learning rate" },

@@ -158,10 +158,11 @@ end
 --- with --resume DIR: the script starts again, and run:fit and run:map find what was done. --seeds N ends the program here, after
 --- running the whole script with N seeds.
 --- settings: a list, in the order that --help shows, of {name =, default =, quick = the value under --quick, help =, choices =
---- {...}, minimum =, maximum =, ascending = true for a list that must, check = function(value) returning true, or false and a
---- message}. The default's type is the setting's: integer, number, string, boolean (--name, --no-name) or list of numbers.
---- A setting that stands for something the run needs, such as data, has missing = function(value) returning nil, or a message
---- when it is not there; asked before any work (data.setting). columns: those of metrics.csv; else they follow from the rows.
+--- {...}, minimum =, maximum =, of a list ascending = true and length = {least, most}, check = function(value) returning true,
+--- or false and a message}. The default's type is the setting's: integer, number, string, boolean (--name, --no-name) or list of
+--- numbers. A setting that stands for something the run needs, such as data, has missing = function(value) returning nil, or a
+--- message when it is not there; asked before any work (data.setting).
+--- columns: the columns of metrics.csv; without them they follow from the rows.
 --- For tests: arguments = list of strings instead of the command line, exit = function(code) instead of os.exit.
 function experiment.start(request)
   check_request(request)

@@ -66,6 +66,13 @@ local function show(value)
   return table.concat(entries, ",")
 end
 
+local function check_length(setting, list)
+  local least, most = table.unpack(setting.length or {})
+  if not least or #list >= least and #list <= (most or math.huge) then return true end
+  return nil, ("must be %s numbers, not %d"):format(least == most and least or most and ("%d to %d"):format(least, most)
+    or "at least " .. least, #list)
+end
+
 local function check_range(setting, value)
   local list = type(value) == "table" and value or { value }
   for i, number in ipairs(list) do
@@ -94,6 +101,7 @@ local function check(setting, value)
     end
   end
   local ok, message = check_range(setting, checked)
+  if ok and setting.length then ok, message = check_length(setting, checked) end
   if ok and setting.check then ok, message = setting.check(checked) end
   if not ok then return nil, message or "is not allowed" end
   return checked
@@ -104,7 +112,11 @@ options.check = check
 -- ---- declaring ---------------------------------------------------------------------------------------------------
 
 local FIELDS = { name = "string", help = "string", choices = "table", minimum = "number", maximum = "number",
-                 ascending = "boolean", check = "function", missing = "function", default = "any", quick = "any" }
+                 ascending = "boolean", length = "table", check = "function", missing = "function", default = "any",
+                 quick = "any" }
+local FIELD_NAMES = {}
+for name in pairs(FIELDS) do FIELD_NAMES[#FIELD_NAMES + 1] = name end
+table.sort(FIELD_NAMES)
 
 local function check_fields(given, position)
   if type(given) ~= "table" or type(given.name) ~= "string" then
@@ -116,8 +128,8 @@ local function check_fields(given, position)
   for field, value in pairs(given) do
     local expected = FIELDS[field]
     if not expected then
-      fail("experiment: setting '%s' has no field '%s' (name, default, quick, help, choices, minimum, maximum, ascending, check, "
-        .. "missing)", given.name, tostring(field))
+      fail("experiment: setting '%s' has no field '%s' (there are %s)", given.name, tostring(field),
+           table.concat(FIELD_NAMES, ", "))
     elseif expected ~= "any" and type(value) ~= expected then
       fail("experiment: setting '%s': %s must be a %s, not a %s", given.name, field, expected, type(value))
     end
@@ -135,7 +147,9 @@ local function declare_one(given)
   if (given.minimum or given.maximum) and (setting.kind == "text" or setting.kind == "flag") then
     fail("experiment: setting '%s': minimum and maximum are for numbers", given.name)
   end
-  if given.ascending and setting.kind ~= "list" then fail("experiment: setting '%s': ascending is for lists", given.name) end
+  if (given.ascending or given.length) and setting.kind ~= "list" then
+    fail("experiment: setting '%s': ascending and length are for lists", given.name)
+  end
   setting.option = "--" .. given.name:gsub("_", "-")
   if setting.kind == "list" then
     setting.of_integers = true
