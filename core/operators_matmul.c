@@ -21,6 +21,7 @@ static matrix matrix_at(const operand *a, int64_t batch) {
 typedef struct {
     const operand *x, *y, *out;
     int64_t m, n, k, batches, chunks;
+    bool columnwise;      /* does the result lie so? */
     size_t scratch_bytes; /* of one product */
     char *scratch;
 } batched_product;
@@ -37,31 +38,38 @@ static batched_product batched_product_of(shape x, shape out, dtype type) {
     return p;
 }
 
+static matrix flipped(matrix a) { return (matrix){a.data, a.column_stride, a.row_stride}; }
+
 static void multiply_chunk(void *context, int64_t chunk) {
     const batched_product *p = context;
-    dtype type = p->out->type;
     int64_t begin = pool_begin(p->batches, p->chunks, chunk), end = pool_begin(p->batches, p->chunks, chunk + 1);
-    for (int64_t batch = begin; batch < end; batch++)
-        kernel_matmul_piece(type, p->m, p->n, p->k, matrix_at(p->x, batch), matrix_at(p->y, batch),
-                            p->out->data + batch * p->m * p->n * (int64_t)dtype_bytes(type), p->n, false,
-                            p->scratch + (size_t)chunk * p->scratch_bytes);
+    int64_t bytes = (int64_t)dtype_bytes(p->out->type);
+    char *scratch = p->scratch + (size_t)chunk * p->scratch_bytes;
+    for (int64_t batch = begin; batch < end; batch++) {
+        matrix x = matrix_at(p->x, batch), y = matrix_at(p->y, batch);
+        if (p->columnwise) /* each out^T = y^T x^T lies beside the one before */
+            kernel_matmul_piece(p->out->type, p->n, p->m, p->k, flipped(y), flipped(x), p->out->data + batch * p->m * bytes,
+                                p->batches * p->m, false, scratch);
+        else
+            kernel_matmul_piece(p->out->type, p->m, p->n, p->k, x, y, p->out->data + batch * p->m * p->n * bytes, p->n, false,
+                                scratch);
+    }
 }
-
-static matrix flipped(matrix a) { return (matrix){a.data, a.column_stride, a.row_stride}; }
 
 static void run_matmul(const node *y, const operand *inputs, const operand *out) {
     batched_product p = batched_product_of(inputs[0].shape, out->shape, out->type);
-    int64_t bytes = p.m * p.n * (int64_t)dtype_bytes(out->type);
     (void)y;
     p.x = &inputs[0], p.y = &inputs[1], p.out = out;
     p.scratch = inputs[2].data;
-    if (!operand_is_contiguous(out)) { /* columnwise: out^T = y^T x^T is row-major */
+    p.columnwise = !operand_is_contiguous(out);
+    if (p.k == 0) memset(out->data, 0, (size_t)shape_elements(out->shape) * dtype_bytes(out->type));
+    else if (p.chunks > 1 || (p.columnwise && p.batches > 1)) pool_run(p.chunks, multiply_chunk, &p);
+    else if (p.columnwise)
         kernel_matmul(out->type, p.n, p.m, p.k, out->data, flipped(matrix_at(p.y, 0)), flipped(matrix_at(p.x, 0)), p.scratch);
-        return;
-    }
-    if (p.chunks > 1 && p.k > 0) pool_run(p.chunks, multiply_chunk, &p);
-    for (int64_t batch = 0; (p.chunks == 1 || p.k == 0) && batch < p.batches; batch++)
-        kernel_matmul(out->type, p.m, p.n, p.k, out->data + batch * bytes, matrix_at(p.x, batch), matrix_at(p.y, batch), p.scratch);
+    else
+        for (int64_t batch = 0; batch < p.batches; batch++)
+            kernel_matmul(out->type, p.m, p.n, p.k, out->data + batch * p.m * p.n * (int64_t)dtype_bytes(out->type),
+                          matrix_at(p.x, batch), matrix_at(p.y, batch), p.scratch);
 }
 
 static size_t scratch_matmul(const node *y, const shape *in) {

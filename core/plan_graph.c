@@ -142,19 +142,6 @@ static int import_node(plan_graph *g, node *n, const int *inputs, item_table tab
     return chosen;
 }
 
-/* A matrix product whose sums have one term is elementwise, and fuses with what comes after. */
-static bool is_outer_product(const node *n) { return op_is(n, "matmul") && n->inputs[0]->shape.size[n->shape.rank - 1] == 1; }
-
-static int import_outer_product(plan_graph *g, node *n, const int *inputs, item_table table) {
-    int factors[2];
-    node *looks[2];
-    for (int k = 0; k < 2; k++) {
-        looks[k] = op_expand(n->inputs[k], n->shape);
-        factors[k] = looks[k] == n->inputs[k] ? inputs[k] : import_node(g, looks[k], &inputs[k], table);
-    }
-    return import_node(g, op_mul(looks[0], looks[1]), factors, table);
-}
-
 /* canonical[k]: the item that stands for node k of the order. */
 static void import_nodes(plan_graph *g, const node_list *order, int *canonical, item_table table) {
     int inputs_capacity = 0;
@@ -169,7 +156,7 @@ static void import_nodes(plan_graph *g, const node_list *order, int *canonical, 
             continue;
         }
         for (int input = 0; input < n->input_count; input++) inputs[input] = canonical[n->inputs[input]->number];
-        canonical[k] = (is_outer_product(n) ? import_outer_product : import_node)(g, n, inputs, table);
+        canonical[k] = import_node(g, n, inputs, table);
     }
 }
 
@@ -237,7 +224,7 @@ static bool lies_columnwise(const thin_shapes *thin, shape s) {
     return k >= 0 && !thin->entries[k].row_major;
 }
 
-static bool is_matrix_product(const item *i) { return i->op != NULL && strcmp(i->op->name, "matmul") == 0 && i->shape.rank == 2; }
+static bool is_matrix_product(const item *i) { return i->op != NULL && strcmp(i->op->name, "matmul") == 0; }
 
 static const item *viewed(const plan_graph *g, const item *i) {
     while (i->op != NULL && i->op->kind == VIEW) i = item_input(g, i, 0);
@@ -248,15 +235,16 @@ static void find_thin_shapes(const plan_graph *g, thin_shapes *thin) {
     thin->count = 0;
     for (int k = 0; k < g->item_count && thin->count < MOST_THIN_SHAPES; k++) {
         const item *i = &g->items[k];
-        int64_t rows = i->shape.size[0], columns = columns_of(i->shape);
-        if (!i->live || !is_matrix_product(i) || columns < 2 || columns > THIN) continue;
+        if (!i->live || !is_matrix_product(i)) continue;
+        int64_t columns = columns_of(i->shape), rows = shape_elements(i->shape) / (columns > 0 ? columns : 1);
+        if (columns < 2 || columns > THIN) continue;
         if (rows < ENOUGH_ROWS || rows < 4 * columns) continue;
         int known = find_thin(thin, i->shape);
         if (known < 0) {
             known = thin->count++;
             thin->entries[known].rows = rows, thin->entries[known].columns = columns, thin->entries[known].row_major = false;
         }
-        if (item_input(g, i, 0)->shape.size[1] > THIN) thin->entries[known].row_major = true;
+        if (columns_of(item_input(g, i, 0)->shape) > THIN) thin->entries[known].row_major = true;
     }
     for (int o = 0; o < g->output_count; o++) {
         int k = find_thin(thin, viewed(g, &g->items[g->outputs[o]])->shape);
@@ -370,7 +358,7 @@ plan_graph *plan_graph_import(const node_list *order, node *const *outputs, int 
     size_t table_size = 16;
     for (int k = 0; k < order->count; k++)
         if (!node_is_leaf(order->nodes[k])) edges += order->nodes[k]->input_count;
-    while (table_size < 4 * (size_t)order->count) table_size *= 2; /* an outer product is up to three items */
+    while (table_size < 2 * (size_t)order->count) table_size *= 2;
     plan_graph *g = graph_new(order->count, edges, output_count);
     int *item_of = memory_scoped((size_t)order->count * sizeof *item_of, "a plan");
     item_table table = {memory_scoped(table_size * sizeof(int), "a plan"), table_size};

@@ -19,7 +19,9 @@ local function check(f, tolerance, what)
 end
 
 describe("values that lie columnwise", function()
-  for _, shape in ipairs { { 64, 2, 5 }, { 65, 16, 1 }, { 130, 32, 32 }, { 300, 10, 7 }, { 1024, 3, 3 }, { 257, 5, 31 } } do
+  for _, shape in ipairs {
+    { 64, 2, 5 }, { 65, 16, 1 }, { 130, 32, 32 }, { 300, 10, 7 }, { 3000, 20, 30 }, { 1024, 3, 3 }, { 257, 5, 31 },
+  } do
     local rows, columns, inner = table.unpack(shape)
     local x, w, g = randn(1, rows, inner), randn(2, inner, columns), randn(3, rows, columns)
     local weights = randn(4, rows, columns)
@@ -71,6 +73,10 @@ describe("values that lie columnwise", function()
         end
         check(function(at) return at((stacked(at):tanh() * many):sum({ 2, 3 })) * at(many:sum({ 2, 3 })) end, 1e-11, "summed along two")
         check(function(at) return at(at(stacked(at) * many):matmul(w:t())):sin() end, 1e-12, "a stack times a matrix")
+        local xs, ws = randn(11, 5, rows // 5, inner), randn(12, 5, inner, columns)
+        check(function(at) return at(at(xs:matmul(ws)):tanh() * many) * stacked(at) end, 1e-11, "a stack of products")
+        check(function(at) return at(at(xs:matmul(ws)):transpose(1, 2) * many:transpose(1, 2)):matmul(w:t()) end, 1e-11,
+          "a stack in another order")
       end
       check(function(at) return at(product(at):reshape(columns, rows):tanh()) * weights:reshape(columns, rows) end, 1e-12, "reshaped")
       check(function(at) return plumb.concat({ at(product(at):tanh()), g }, 2):sin() * plumb.concat({ weights, g }, 2) end, 1e-12,
