@@ -18,8 +18,11 @@ static struct {
     int64_t chunks;
 } job;
 static atomic_long next_chunk;      /* the next chunk of the job that nobody has taken */
-static atomic_int working;          /* helpers that have not yet finished this job */
-static atomic_uint generation;      /* counts the jobs: helpers wait for it to change */
+/* The number of the job, whether helpers may still join it, and how many are at work on it. One that comes late, because it had
+ * to be woken, finds the job closed, and nobody waits for it. */
+static atomic_ulong state;
+enum { AT_WORK = 0x7fff, OPEN = 0x8000, NEXT_JOB = 0x10000 };
+static atomic_int sleeping;         /* helpers that are to be woken */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t wake = PTHREAD_COND_INITIALIZER;
 static int threads_wanted;          /* this one included; 0: not asked yet */
@@ -47,20 +50,35 @@ static void take_chunks(void) {
     }
 }
 
-static void *helper_main(void *argument) {
-    unsigned seen = (unsigned)(uintptr_t)argument;
+static bool is_offered(unsigned long now, unsigned long last) { return (now & OPEN) && now / NEXT_JOB != last; }
+
+/* Joins the job that is open, if there is one beside the last. */
+static bool join_job(unsigned long *last) {
+    unsigned long now = atomic_load(&state);
+    while (is_offered(now, *last))
+        if (atomic_compare_exchange_weak(&state, &now, now + 1)) {
+            *last = now / NEXT_JOB;
+            return true;
+        }
+    return false;
+}
+
+static void *helper_main(void *unused) {
+    unsigned long last = 0;
     for (;;) {
-        for (int spin = 0; spin < SPINS && atomic_load(&generation) == seen; spin++) relax(spin);
-        if (atomic_load(&generation) == seen) {
+        for (int spin = 0; spin < SPINS && !is_offered(atomic_load(&state), last); spin++) relax(spin);
+        if (!is_offered(atomic_load(&state), last)) {
             pthread_mutex_lock(&lock);
-            while (atomic_load(&generation) == seen) pthread_cond_wait(&wake, &lock);
+            atomic_fetch_add(&sleeping, 1);
+            while (!is_offered(atomic_load(&state), last)) pthread_cond_wait(&wake, &lock);
+            atomic_fetch_sub(&sleeping, 1);
             pthread_mutex_unlock(&lock);
         }
-        seen++;
+        if (!join_job(&last)) continue;
         take_chunks();
-        atomic_fetch_sub(&working, 1);
+        atomic_fetch_sub(&state, 1);
     }
-    return NULL;
+    return unused;
 }
 
 /* A thread that nobody waits for; signals stay with the main thread. */
@@ -77,8 +95,13 @@ static bool start_thread(void *(*run)(void *), void *argument) {
 
 /* Starts the missing helpers. Fewer threads than wanted is no failure. */
 static void start_helpers(int wanted) {
-    if (owner != getpid()) owner = getpid(), helpers = 0;
-    while (helpers < wanted && start_thread(helper_main, (void *)(uintptr_t)atomic_load(&generation))) helpers++;
+    if (owner != getpid()) {
+        owner = getpid(), helpers = 0;
+        pthread_mutex_init(&lock, NULL); /* one of them may have held it */
+        pthread_cond_init(&wake, NULL);
+        atomic_store(&sleeping, 0);
+    }
+    while (helpers < wanted && start_thread(helper_main, NULL)) helpers++;
 }
 
 int pool_threads(void) {
@@ -108,13 +131,15 @@ void pool_run(int64_t chunks, void (*task)(void *context, int64_t chunk), void *
     start_helpers(threads - 1);
     job.task = task, job.context = context, job.chunks = chunks;
     atomic_store(&next_chunk, 0);
-    atomic_store(&working, helpers);
-    pthread_mutex_lock(&lock);
-    atomic_fetch_add(&generation, 1);
-    pthread_cond_broadcast(&wake);
-    pthread_mutex_unlock(&lock);
+    atomic_store(&state, (atomic_load(&state) / NEXT_JOB + 1) * NEXT_JOB + OPEN);
+    if (atomic_load(&sleeping) > 0) {
+        pthread_mutex_lock(&lock);
+        pthread_cond_broadcast(&wake);
+        pthread_mutex_unlock(&lock);
+    }
     take_chunks();
-    for (int spin = 0; atomic_load(&working) > 0; spin = (spin + 1) % SPINS) relax(spin);
+    atomic_fetch_and(&state, ~(unsigned long)OPEN);
+    for (int spin = 0; atomic_load(&state) & AT_WORK; spin = (spin + 1) % SPINS) relax(spin);
 }
 
 /* --- jobs beside the runs ------------------------------------------------------------------------------------------ */
