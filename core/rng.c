@@ -73,16 +73,26 @@ void rng_normal_float32(rng_key key, int64_t begin, int64_t count, float *out) {
     }
 }
 
+/* The first halves of `count` blocks, as one number each. None waits for another, as the draws of a shuffle do. */
+static void first_halves(rng_key key, uint64_t block, int64_t count, uint64_t *out) {
+    for (int64_t i = 0; i < count; i++) {
+        uint32_t words[4];
+        rng_block(key, block + (uint64_t)i, words);
+        out[i] = ((uint64_t)words[0] << 32) | words[1];
+    }
+}
+
+/* Fisher and Yates, each draw without bias: numbers from the last multiple of the range on, which are rare, are drawn again. */
 void rng_permutation(rng_key key, int64_t count, int64_t *out) {
-    uint64_t block = 0;
+    enum { DRAWS = 32 };
+    uint64_t block = 0, draws[DRAWS];
     for (int64_t i = 0; i < count; i++) out[i] = i;
     for (int64_t i = count - 1; i > 0; i--) {
-        uint64_t range = (uint64_t)i + 1, limit = UINT64_MAX - UINT64_MAX % range, draw;
+        uint64_t range = (uint64_t)i + 1, draw;
         do {
-            uint32_t words[4];
-            rng_block(key, block++, words);
-            draw = ((uint64_t)words[0] << 32) | words[1];
-        } while (draw >= limit);
+            if (block % DRAWS == 0) first_halves(key, block, DRAWS, draws);
+            draw = draws[block++ % DRAWS];
+        } while (draw > UINT64_MAX - range && draw >= UINT64_MAX - UINT64_MAX % range);
         int64_t j = (int64_t)(draw % range), kept = out[i];
         out[i] = out[j];
         out[j] = kept;
