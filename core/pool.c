@@ -15,9 +15,14 @@ enum { MAX_THREADS = 256, MAX_CHUNKS = 64, SPINS = 2000 };
 static struct {
     void (*task)(void *context, int64_t chunk);
     void *context;
-    int64_t chunks;
 } job;
-static atomic_long next_chunk;      /* the next chunk of the job that nobody has taken */
+/* Every thread has its share of the chunks, one behind the other: of the same arrays, from job to job, about the same part, which
+ * is still in its processor's cache. Who has finished takes from the shares of others. */
+static struct {
+    _Alignas(64) atomic_long next; /* the first chunk that nobody has taken */
+    int64_t end;
+} shares[MAX_THREADS];
+static int share_count;
 /* The number of the job, whether helpers may still join it, and how many are at work on it. One that comes late, because it had
  * to be woken, finds the job closed, and nobody waits for it. */
 static atomic_ulong state;
@@ -42,12 +47,27 @@ void pool_end_early(bool on) { ends_early = on; }
 
 bool pool_ends(void) { return ends_early && interrupt_overdue(); }
 
-static void take_chunks(void) {
-    while (!pool_ends()) {
-        int64_t chunk = atomic_fetch_add(&next_chunk, 1);
-        if (chunk >= job.chunks) return;
-        job.task(job.context, chunk);
+static void share_out(int64_t chunks, int threads) {
+    share_count = chunks < threads ? (int)chunks : threads;
+    for (int k = 0; k < share_count; k++) {
+        atomic_store_explicit(&shares[k].next, pool_begin(chunks, share_count, k), memory_order_relaxed);
+        shares[k].end = pool_begin(chunks, share_count, k + 1);
     }
+}
+
+static _Thread_local bool within_task;
+
+static void take_chunks(int thread) {
+    within_task = true;
+    for (int k = 0; k < share_count; k++) {
+        int share = (thread + k) % share_count;
+        while (!pool_ends()) {
+            int64_t chunk = atomic_fetch_add(&shares[share].next, 1);
+            if (chunk >= shares[share].end) break;
+            job.task(job.context, chunk);
+        }
+    }
+    within_task = false;
 }
 
 static bool is_offered(unsigned long now, unsigned long last) { return (now & OPEN) && now / NEXT_JOB != last; }
@@ -63,8 +83,9 @@ static bool join_job(unsigned long *last) {
     return false;
 }
 
-static void *helper_main(void *unused) {
+static void *helper_main(void *number) {
     unsigned long last = 0;
+    int thread = (int)(intptr_t)number;
     for (;;) {
         for (int spin = 0; spin < SPINS && !is_offered(atomic_load(&state), last); spin++) relax(spin);
         if (!is_offered(atomic_load(&state), last)) {
@@ -75,10 +96,10 @@ static void *helper_main(void *unused) {
             pthread_mutex_unlock(&lock);
         }
         if (!join_job(&last)) continue;
-        take_chunks();
+        take_chunks(thread);
         atomic_fetch_sub(&state, 1);
     }
-    return unused;
+    return NULL;
 }
 
 /* A thread that nobody waits for; signals stay with the main thread. */
@@ -101,7 +122,7 @@ static void start_helpers(int wanted) {
         pthread_cond_init(&wake, NULL);
         atomic_store(&sleeping, 0);
     }
-    while (helpers < wanted && start_thread(helper_main, NULL)) helpers++;
+    while (helpers < wanted && start_thread(helper_main, (void *)(intptr_t)(helpers + 1))) helpers++;
 }
 
 int pool_threads(void) {
@@ -123,21 +144,21 @@ int64_t pool_chunks(int64_t work, int64_t grain) {
 }
 
 void pool_run(int64_t chunks, void (*task)(void *context, int64_t chunk), void *context) {
-    int threads = pool_threads();
+    int threads = within_task ? 1 : pool_threads();
     if (chunks <= 1 || threads == 1) {
         for (int64_t chunk = 0; chunk < chunks && !pool_ends(); chunk++) task(context, chunk);
         return;
     }
     start_helpers(threads - 1);
-    job.task = task, job.context = context, job.chunks = chunks;
-    atomic_store(&next_chunk, 0);
+    job.task = task, job.context = context;
+    share_out(chunks, threads);
     atomic_store(&state, (atomic_load(&state) / NEXT_JOB + 1) * NEXT_JOB + OPEN);
     if (atomic_load(&sleeping) > 0) {
         pthread_mutex_lock(&lock);
         pthread_cond_broadcast(&wake);
         pthread_mutex_unlock(&lock);
     }
-    take_chunks();
+    take_chunks(0);
     atomic_fetch_and(&state, ~(unsigned long)OPEN);
     for (int spin = 0; atomic_load(&state) & AT_WORK; spin = (spin + 1) % SPINS) relax(spin);
 }

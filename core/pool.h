@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 /* Runs task(context, chunk) for chunk 0 .. chunks - 1, on all threads, and returns when all are done. A task must not
- * fail, allocate or start another run. */
+ * fail or allocate; a run that it starts is its own thread's alone. */
 void pool_run(int64_t chunks, void (*task)(void *context, int64_t chunk), void *context);
 
 /* While this is on, an interrupt (fail.h) ends a run early: chunks that nobody has taken are left undone, so the caller
