@@ -54,3 +54,22 @@ int operator_axis(const operator *op, shape s, int64_t axis) {
              (long long)axis, s.rank, shape_format(s).text);
     return (int)zero_based;
 }
+
+int operator_cut_together(const node *y, int *axes) {
+    int axis = WHOLE;
+    for (int i = 0; i < y->input_count; i++)
+        if (axes[i] >= 0) axis = axes[i];
+    for (int i = 0; axis >= 0 && i < y->input_count; i++) {
+        if (axes[i] >= 0 && axes[i] != axis) return WHOLE;
+        axes[i] = axis;
+    }
+    return axis;
+}
+
+int operator_reshape_axis(shape from, int axis, shape to) {
+    int64_t before = 1, passed = 1;
+    for (int k = 0; k < axis; k++) before *= from.size[k];
+    for (int k = 0; k < to.rank; passed *= to.size[k++])
+        if (passed == before && to.size[k] > 1) return k;
+    return WHOLE;
+}

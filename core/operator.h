@@ -14,6 +14,9 @@ typedef enum {
 
 enum { MAX_ARGUMENTS = 8 };
 
+/* Instead of an axis, along which a value is cut into blocks: it is not cut; it is the sum over blocks of what each gives. */
+enum { WHOLE = -1, SUMMED = -2 };
+
 /* One argument of a call from outside, as the signature asks for it. */
 typedef struct {
     bool given;
@@ -61,6 +64,10 @@ struct operator {
     /* y for `size` values at once: each input that is mapped has them along a new first axis, and so does the result. NULL:
      * one value after another (batch.h). */
     node *(*batch)(node *y, node *const *inputs, const bool *mapped, int64_t size);
+    /* What a block of y is made of (plan_blocks.h). axes[i] tells how input i is cut: along which axis, or that it is WHOLE, or
+     * for all inputs that they are SUMMED. Returns the same of y; where that is an axis, a block of y comes from the blocks of
+     * the inputs that are cut and the others as they are. The rule may cut inputs that are WHOLE. NULL: y needs all. */
+    int (*cut)(const node *y, int *axes);
     /* VIEW: fills out->strides and out->offset from `in`; false when the numbers must first be made contiguous. */
     bool (*view)(const node *y, const operand *in, operand *out);
     /* KERNEL: computes `out` from the inputs; it is contiguous, but columnwise where `follows` says so, and perhaps that of
@@ -94,6 +101,11 @@ bool op_is(const node *n, const char *name); /* does this operator stand at the 
     __attribute__((constructor)) static void register_##identifier(void) {              \
         operator_register(&row_##identifier);                                           \
     }
+
+/* A rule for `cut`: all inputs are cut along the same axis, and so is y. */
+int operator_cut_together(const node *y, int *axes);
+/* The axis of `to` that has as many elements before it as `axis` of `from`, where both have the same elements; or WHOLE. */
+int operator_reshape_axis(shape from, int axis, shape to);
 
 /* The axis that a user means by 1 .. rank or -rank .. -1, counted from 0. Fails naming the operator. */
 int operator_axis(const operator *op, shape s, int64_t axis);

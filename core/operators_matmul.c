@@ -26,7 +26,7 @@ typedef struct {
     char *scratch;
 } batched_product;
 
-enum { ENOUGH = 1000000, MAX_CHUNKS = 16 }; /* multiplications in a chunk */
+enum { ENOUGH = 250000, MAX_CHUNKS = 16 }; /* multiplications in a chunk */
 
 static batched_product batched_product_of(shape x, shape out, dtype type) {
     batched_product p = {.m = out.size[out.rank - 2], .n = out.size[out.rank - 1], .k = x.size[x.rank - 1], .batches = 1};
@@ -51,8 +51,7 @@ static void multiply_chunk(void *context, int64_t chunk) {
             kernel_matmul_piece(p->out->type, p->n, p->m, p->k, flipped(y), flipped(x), p->out->data + batch * p->m * bytes,
                                 p->batches * p->m, false, scratch);
         else
-            kernel_matmul_piece(p->out->type, p->m, p->n, p->k, x, y, p->out->data + batch * p->m * p->n * bytes, p->n, false,
-                                scratch);
+            kernel_matmul(p->out->type, p->m, p->n, p->k, p->out->data + batch * p->m * p->n * bytes, x, y, scratch);
     }
 }
 
@@ -100,12 +99,22 @@ static node *batch_matmul(node *y, node *const *inputs, const bool *mapped, int6
     return op_reshape(op_matmul(batch_join(x, true, size), w), batch_shape(size, y->shape));
 }
 
+/* By the rows of x or by the columns of y; by both's leading axis; or the sums over k. */
+static int cut_matmul(const node *y, int *axes) {
+    int rows = y->shape.rank - 2, columns = y->shape.rank - 1;
+    if (axes[0] == columns && axes[1] == rows) return SUMMED;
+    if (axes[0] == rows && axes[1] == WHOLE) return rows;
+    if (axes[1] == columns && axes[0] == WHOLE) return columns;
+    return axes[0] < rows && axes[1] < rows ? operator_cut_together(y, axes) : WHOLE;
+}
+
 static node *build_matmul(const operator *op, const argument *a) {
     (void)op;
     return op_matmul(a[0].tensor, a[1].tensor);
 }
 OPERATOR(matmul, .signature = "x, y", .kind = KERNEL, .differentiable = true, .build = build_matmul,
          .run = run_matmul, .scratch = scratch_matmul, .gradient = gradient_matmul, .batch = batch_matmul,
+         .cut = cut_matmul,
          .samples = "x=randn(3,4), y=randn(4,2) ; x:matmul(y) ; i,j -> total(4, function(k) return x(i,k)*y(k,j) end)\n"
                     "x=randn(4,3), y=randn(2,4) ; x:t():matmul(y:t()) ; i,j -> total(4, function(k) return x(k,i)*y(j,k) end)\n"
                     "x=randn(2,3,4), y=randn(4,2) ; x:matmul(y) ; b,i,j -> total(4, function(k) return x(b,i,k)*y(k,j) end)\n"

@@ -47,6 +47,13 @@ static void run_argmax(const node *y, const operand *inputs, const operand *out)
 
 static node *gradient_sum(node *y, node *g, int index) { return op_expand(g, y->inputs[index]->shape); }
 
+static int cut_sum(const node *y, int *axes) {
+    return axes[0] >= y->attributes[0] && axes[0] <= y->attributes[1] ? SUMMED : axes[0];
+}
+static int cut_unreduced(const node *y, int *axes) {
+    return axes[0] == SUMMED || (axes[0] >= y->attributes[0] && axes[0] <= y->attributes[1]) ? WHOLE : axes[0];
+}
+
 /* Equal maxima share the gradient evenly, as in torch.amax. */
 static node *gradient_max(node *y, node *g, int index) {
     node *x = y->inputs[index], *chosen = op_eq(x, y);
@@ -83,14 +90,14 @@ static node *build_argmax(const operator *op, const argument *a) {
 
 OPERATOR(sum, .signature = "x, axes:axes?, keepdim:boolean?", .kind = KERNEL, .differentiable = true,
          .accepts = operand_is_contiguous, .follows = follows_columnwise, .build = build_sum, .run = run_sum, .gradient = gradient_sum,
-         .batch = batch_shifted,
+         .batch = batch_shifted, .cut = cut_sum,
          .samples = "x=randn(2,3,4) ; x:sum() ; -> total(2, function(i) return total(3, function(j) return total(4, function(k) return x(i,j,k) end) end) end)\n"
                     "x=randn(2,3,4) ; x:sum(2) ; i,k -> total(3, function(j) return x(i,j,k) end)\n"
                     "x=randn(2,3,4) ; x:sum({1,3},true) ; i,j,k -> total(2, function(a) return total(4, function(c) return x(a,j,c) end) end)",
          .doc = "The sum over all elements, or along an axis or a list of axes; keepdim keeps them with size 1.")
 OPERATOR(max, .signature = "x, axes:axes?, keepdim:boolean?", .kind = KERNEL, .differentiable = true,
          .accepts = operand_is_contiguous, .follows = follows_columnwise, .build = build_max, .run = run_max, .gradient = gradient_max,
-         .batch = batch_shifted,
+         .batch = batch_shifted, .cut = cut_unreduced,
          .samples = "x=randn(2,3,4) ; x:max(2) ; i,k -> math.max(x(i,1,k), x(i,2,k), x(i,3,k))\n"
                     "x=randn(2,3) ; x:max() ; -> math.max(x(1,1), x(1,2), x(1,3), x(2,1), x(2,2), x(2,3))",
          .doc = "The largest element, of all or along axes. NaN wins; equal maxima share the gradient evenly.")
@@ -99,7 +106,7 @@ OPERATOR(min, .signature = "x, axes:axes?, keepdim:boolean?", .kind = KERNEL, .d
          .samples = "x=randn(2,3) ; x:min(2) ; i -> math.min(x(i,1), x(i,2), x(i,3))",
          .doc = "The smallest element, of all or along axes. NaN wins; equal minima share the gradient evenly.")
 OPERATOR(argmax, .signature = "x, axis:axis?, keepdim:boolean?", .kind = KERNEL, .accepts = operand_is_contiguous,
-         .follows = follows_columnwise, .build = build_argmax, .run = run_argmax, .batch = batch_shifted,
+         .follows = follows_columnwise, .build = build_argmax, .run = run_argmax, .batch = batch_shifted, .cut = cut_unreduced,
          .samples = "x=randn(2,3) ; x:argmax(2) ; i -> x(i,1) >= x(i,2) and (x(i,1) >= x(i,3) and 1 or 3) or (x(i,2) >= x(i,3) and 2 or 3)",
          .doc = "Where the largest element stands along an axis (from 1; the first of equals), or in the flattened tensor.")
 
@@ -168,12 +175,16 @@ static node *batch_concat(node *y, node *const *inputs, const bool *mapped, int6
     for (int i = 0; i < y->input_count; i++) whole[i] = batch_repeat(inputs[i], mapped[i], size);
     return op_concat(whole, y->input_count, (int)y->attributes[0] + 1);
 }
+static int cut_concat(const node *y, int *axes) {
+    int axis = axes[0] == SUMMED ? SUMMED : operator_cut_together(y, axes);
+    return axis == y->attributes[0] ? WHOLE : axis;
+}
 static node *build_concat(const operator *op, const argument *a) {
     if (a[0].count == 0) fail(ERROR_ARGUMENT, "%s: an empty list of tensors", op->name);
     return op_concat(a[0].tensors, a[0].count, a[1].given ? operator_axis(op, a[0].tensors[0]->shape, a[1].integer) : 0);
 }
 OPERATOR(concat, .signature = "parts:tensors, axis:axis?", .kind = KERNEL, .differentiable = true,
-         .build = build_concat, .run = run_concat, .gradient = gradient_concat, .batch = batch_concat,
+         .build = build_concat, .run = run_concat, .gradient = gradient_concat, .batch = batch_concat, .cut = cut_concat,
          .samples = "x=randn(2,3), y=randn(2,1) ; concat({x,y,x},2) ; i,j -> j <= 3 and x(i,j) or j == 4 and y(i,1) or x(i,j-4)\n"
                     "x=randn(2), y=randn(3) ; concat({x,y}) ; i -> i <= 2 and x(i) or y(i-2)",
          .doc = "The tensors of a list joined along an axis (by default the first).")

@@ -14,12 +14,17 @@ static bool view_same(const node *y, const operand *in, operand *out) {
     return true;
 }
 
+static int cut_same(const node *y, int *axes) {
+    (void)y;
+    return axes[0];
+}
+
 static node *gradient_identity(node *y, node *g, int index) {
     (void)y, (void)index;
     return g;
 }
 OPERATOR(identity, .kind = VIEW, .differentiable = true, .view = view_same, .gradient = gradient_identity,
-         .batch = batch_leading,
+         .batch = batch_leading, .cut = cut_same,
          .doc = "x itself, as a node of its own: what a gradient is taken with respect to.")
 
 node *op_identity(node *x) { return node_new(&row_identity, x->type, x->shape, 1, &x, 0, NULL); }
@@ -28,7 +33,7 @@ static node *build_detach(const operator *op, const argument *arguments) {
     node *x = arguments[0].tensor;
     return node_new(op, x->type, x->shape, 1, &x, 0, NULL);
 }
-OPERATOR(detach, .signature = "x", .kind = VIEW, .view = view_same, .build = build_detach, .batch = batch_leading,
+OPERATOR(detach, .signature = "x", .kind = VIEW, .view = view_same, .build = build_detach, .batch = batch_leading, .cut = cut_same,
          .samples = "x=randn(2,3) ; x:detach() ; i,j -> x(i,j)",
          .doc = "x as a constant: no gradient flows through it.")
 
@@ -42,12 +47,16 @@ static node *gradient_cast(node *y, node *g, int index) {
     node *x = y->inputs[index];
     return dtype_is_float(x->type) && dtype_is_float(y->type) ? op_cast(g, x->type) : NULL;
 }
+static int cut_cast(const node *y, int *axes) {
+    (void)y;
+    return axes[0] == SUMMED ? WHOLE : axes[0]; /* toward zero: not the sum of what blocks give */
+}
 static node *build_cast(const operator *op, const argument *arguments) {
     (void)op;
     return op_cast(arguments[0].tensor, arguments[1].type);
 }
 OPERATOR(cast, .signature = "x, dtype:dtype", .kind = KERNEL, .differentiable = true, .accepts = operand_is_contiguous,
-         .build = build_cast, .run = run_cast, .gradient = gradient_cast, .batch = batch_leading,
+         .build = build_cast, .run = run_cast, .gradient = gradient_cast, .batch = batch_leading, .cut = cut_cast,
          .samples = "x=randn(2,3) ; x:cast('float64') ; i,k -> x(i,k)",
          .doc = "x converted to float32, float64, int64 (toward zero) or uint8.")
 
@@ -87,6 +96,10 @@ static node *batch_reshape(node *y, node *const *inputs, const bool *mapped, int
     return op_reshape(inputs[0], batch_shape(size, y->shape));
 }
 
+static int cut_reshape(const node *y, int *axes) {
+    return axes[0] < 0 ? axes[0] : operator_reshape_axis(y->inputs[0]->shape, axes[0], y->shape);
+}
+
 static shape shape_from_list(const argument *a) {
     shape s = {.rank = a->count};
     memcpy(s.size, a->list, sizeof s.size);
@@ -110,7 +123,7 @@ static node *build_reshape(const operator *op, const argument *arguments) {
     return op_reshape(x, s);
 }
 OPERATOR(reshape, .signature = "x, shape:shape", .kind = VIEW, .differentiable = true, .build = build_reshape,
-         .view = view_reshape, .gradient = gradient_reshape, .batch = batch_reshape,
+         .view = view_reshape, .gradient = gradient_reshape, .batch = batch_reshape, .cut = cut_reshape,
          .samples = "x=randn(2,3,4) ; x:reshape(6,-1) ; i,j -> x((i-1)//3+1, (i-1)%3+1, j)\n"
                     "x=randn(3,4) ; x:t():reshape(2,6) ; i,j -> x(((i-1)*6+j-1)%3+1, ((i-1)*6+j-1)//3+1)\n"
                     "x=randn(3,4) ; x:t():reshape(4,1,3) ; i,j,k -> x(k,i)",
@@ -144,6 +157,12 @@ static node *batch_permute(node *y, node *const *inputs, const bool *mapped, int
     for (int axis = 0; axis < y->shape.rank; axis++) axes[axis + 1] = (int)y->attributes[axis] + 1;
     return op_permute(inputs[0], axes);
 }
+static int cut_permute(const node *y, int *axes) {
+    int to = 0;
+    if (axes[0] < 0) return axes[0];
+    while (y->attributes[to] != axes[0]) to++;
+    return to;
+}
 static node *build_permute(const operator *op, const argument *arguments) {
     node *x = arguments[0].tensor;
     int axes[MAX_RANK];
@@ -157,7 +176,7 @@ static node *build_permute(const operator *op, const argument *arguments) {
     return op_permute(x, axes);
 }
 OPERATOR(permute, .signature = "x, axes:integers", .kind = VIEW, .differentiable = true, .build = build_permute,
-         .view = view_permute, .gradient = gradient_permute, .batch = batch_permute,
+         .view = view_permute, .gradient = gradient_permute, .batch = batch_permute, .cut = cut_permute,
          .samples = "x=randn(2,3,4) ; x:permute(3,1,2) ; i,j,k -> x(j,k,i)",
          .doc = "x with its axes in another order: axis i of the result is axis axes[i] of x.")
 
@@ -211,6 +230,10 @@ static node *batch_expand(node *y, node *const *inputs, const bool *mapped, int6
     return op_expand(op_reshape(inputs[0], wide), s);
 }
 
+static int cut_expand(const node *y, int *axes) {
+    return axes[0] < 0 ? WHOLE : axes[0] + y->shape.rank - y->inputs[0]->shape.rank;
+}
+
 /* -1 keeps the size that is there. */
 static node *build_expand(const operator *op, const argument *arguments) {
     node *x = arguments[0].tensor;
@@ -223,7 +246,7 @@ static node *build_expand(const operator *op, const argument *arguments) {
     return op_expand(x, s);
 }
 OPERATOR(expand, .signature = "x, shape:shape", .kind = VIEW, .differentiable = true, .build = build_expand,
-         .view = view_expand, .gradient = gradient_expand, .batch = batch_expand,
+         .view = view_expand, .gradient = gradient_expand, .batch = batch_expand, .cut = cut_expand,
          .samples = "x=randn(3,1) ; x:expand(2,3,4) ; i,j,k -> x(j,1)\n"
                     "x=randn(3) ; x:expand(2,-1) ; i,j -> x(j)",
          .doc = "x repeated along axes of size 1 and new leading axes, without a copy; -1 keeps a size.")
@@ -267,6 +290,13 @@ static node *batch_slice(node *y, node *const *inputs, const bool *mapped, int64
     return op_slice(inputs[0], start, step, s);
 }
 
+/* The axis that is cut must be taken as it is. */
+static int cut_other_axis(const node *y, int *axes) {
+    int a = axes[0], rank = y->shape.rank;
+    if (a < 0) return a;
+    return y->attributes[a] == 0 && y->attributes[rank + a] == 1 && y->shape.size[a] == y->inputs[0]->shape.size[a] ? a : WHOLE;
+}
+
 /* Elements first .. last of one axis, both included, as in Lua's string.sub. */
 static node *build_slice(const operator *op, const argument *arguments) {
     node *x = arguments[0].tensor;
@@ -294,6 +324,7 @@ static node *build_slice(const operator *op, const argument *arguments) {
 }
 OPERATOR(slice, .signature = "x, axis:axis, first:integer, last:integer?, step:integer?", .kind = VIEW,
          .differentiable = true, .build = build_slice, .view = view_slice, .gradient = gradient_slice, .batch = batch_slice,
+         .cut = cut_other_axis,
          .samples = "x=randn(5,3) ; x:slice(1,2,4) ; i,j -> x(i+1,j)\n"
                     "x=randn(3,7) ; x:slice(2,2,-1,2) ; i,j -> x(i,2*j)\n"
                     "x=randn(5) ; x:slice(1,5,1,-1) ; i -> x(6-i)",
@@ -367,7 +398,7 @@ static node *build_pad(const operator *op, const argument *arguments) {
     return op_pad(x, start, step, s);
 }
 OPERATOR(pad, .signature = "x, axis:axis, before:integer, after:integer", .kind = KERNEL, .differentiable = true,
-         .build = build_pad, .run = run_pad, .gradient = gradient_pad, .batch = batch_pad,
+         .build = build_pad, .run = run_pad, .gradient = gradient_pad, .batch = batch_pad, .cut = cut_other_axis,
          .samples = "x=randn(2,3) ; x:pad(2,1,2) ; i,j -> j > 1 and j < 5 and x(i,j-1) or 0",
          .doc = "Zeros before and behind the elements of an axis.")
 

@@ -194,15 +194,22 @@ static int copy_of(plan_graph *g, int source) {
 static const operator scratch_operator = {.name = "scratch", .kind = KERNEL};
 
 static void add_scratch(plan_graph *g, item *i) {
-    shape in[MAX_ARGUMENTS];
+    shape *in = memory_scoped((size_t)i->input_count * sizeof *in, "a plan");
     for (int input = 0; input < i->input_count; input++) in[input] = item_input(g, i, input)->shape;
     size_t bytes = i->op->scratch(i->call, in);
     if (bytes > 0) i->scratch = number_of(g, item_add(g, &scratch_operator, UINT8, (shape){1, {(int64_t)bytes}}));
 }
 
+enum { THIN = 32, ENOUGH_ROWS = 64 };
+
+bool plan_is_thin(shape s) {
+    int64_t columns = s.rank > 1 ? s.size[s.rank - 1] : 1;
+    return columns >= 2 && columns <= THIN && shape_elements(s) >= ENOUGH_ROWS * columns && shape_elements(s) >= 4 * columns * columns;
+}
+
 /* The shapes, as rows and columns, whose values lie columnwise: those that products of small matrices give and none of large
  * ones, few columns and many rows, unless outputs have them, which users see. */
-enum { MOST_THIN_SHAPES = 16, THIN = 32, ENOUGH_ROWS = 64 };
+enum { MOST_THIN_SHAPES = 16 };
 
 typedef struct {
     struct { int64_t rows, columns; bool row_major; } entries[MOST_THIN_SHAPES];
@@ -235,10 +242,8 @@ static void find_thin_shapes(const plan_graph *g, thin_shapes *thin) {
     thin->count = 0;
     for (int k = 0; k < g->item_count && thin->count < MOST_THIN_SHAPES; k++) {
         const item *i = &g->items[k];
-        if (!i->live || !is_matrix_product(i)) continue;
-        int64_t columns = columns_of(i->shape), rows = shape_elements(i->shape) / (columns > 0 ? columns : 1);
-        if (columns < 2 || columns > THIN) continue;
-        if (rows < ENOUGH_ROWS || rows < 4 * columns) continue;
+        if (!i->live || !is_matrix_product(i) || !plan_is_thin(i->shape)) continue;
+        int64_t columns = columns_of(i->shape), rows = shape_elements(i->shape) / columns;
         int known = find_thin(thin, i->shape);
         if (known < 0) {
             known = thin->count++;

@@ -40,7 +40,7 @@ struct plan {
     size_t references;
     plan *next_timed;           /* the list of plan_timing_begin */
     int64_t timed_runs, nanoseconds;
-    int leaf_count, output_count, storage_count, kept_count, instruction_count, operand_count, skeleton_count;
+    int leaf_count, output_count, storage_count, kept_count, instruction_count, operand_count, skeleton_count, inner_count;
     int stoppable_count; /* the instructions before the first that writes over a leaf's memory */
     size_t scratch_bytes;
     size_t capacity_items, capacity_operands, capacity_outputs; /* what the arrays below have room for */
@@ -53,7 +53,13 @@ struct plan {
     int *operand_storages;    /* [operand_count] */
     plan_output *outputs;
     node **skeletons;         /* [skeleton_count], owned */
+    plan **inner;             /* [inner_count], owned: of blocks (plan_blocks.h) */
 };
+
+/* A plan of one output runs on any thread in a room of so many bytes, aligned to 64, which begins with the addresses of its
+ * leaves, and writes its result, row-major, to `out`. */
+size_t plan_room(const plan *p);
+void plan_run_block(const plan *p, char *room, char *out);
 
 /* --- the graph while it is planned ------------------------------------------------------------------------------- */
 
@@ -98,6 +104,9 @@ typedef struct {
     int item_count, input_count, unit_count, member_count, leaf_count, output_count;
     int item_capacity, input_capacity;
 } plan_graph;
+
+/* Has it few columns and many rows? Such results of small matrix products mostly lie columnwise. */
+bool plan_is_thin(shape s);
 
 plan_graph *plan_graph_import(const node_list *order, node *const *outputs, int output_count, const int *donors);
 plan *plan_schedule(plan_graph *graph);

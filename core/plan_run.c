@@ -7,11 +7,14 @@
 #include "fail.h"
 #include "kernels.h"
 #include "memory.h"
-#include "plan_internal.h"
+#include "plan_blocks.h"
 #include "pool.h"
 
 plan *plan_build(const node_list *order, node *const *outputs, int output_count, const int *donors) {
-    return plan_schedule(plan_graph_import(order, outputs, output_count, donors));
+    node **wanted = memory_scoped((size_t)output_count * sizeof *wanted, "a plan");
+    memcpy(wanted, outputs, (size_t)output_count * sizeof *wanted);
+    order = blocks_form(order, wanted, output_count);
+    return plan_schedule(plan_graph_import(order, wanted, output_count, donors));
 }
 
 plan *plan_retain(plan *p) {
@@ -29,10 +32,12 @@ void plan_release(plan *p) {
     for (int k = 0; k < p->instruction_count; k++)
         memory_release(p->instructions[k].program, sizeof *p->instructions[k].program);
     for (int k = 0; k < p->skeleton_count; k++) node_release(p->skeletons[k]);
+    for (int k = 0; k < p->inner_count; k++) plan_release(p->inner[k]);
     memory_release(p->storages, p->capacity_items * sizeof *p->storages);
     memory_release(p->bases, p->capacity_items * sizeof *p->bases);
     memory_release(p->instructions, p->capacity_items * sizeof *p->instructions);
     memory_release(p->skeletons, p->capacity_items * sizeof *p->skeletons);
+    memory_release(p->inner, p->capacity_items * sizeof *p->inner);
     memory_release(p->operands, p->capacity_operands * sizeof *p->operands);
     memory_release(p->operand_storages, p->capacity_operands * sizeof *p->operand_storages);
     memory_release(p->outputs, p->capacity_outputs * sizeof *p->outputs);
@@ -132,8 +137,8 @@ static void add_timed(plan *p) {
 
 /* --- running ----------------------------------------------------------------------------------------------------------- */
 
-static void run_instruction(const plan *p, const instruction *now) {
-    const operand *operands = p->operands + now->operand_begin;
+static void run_instruction(const instruction *now, const operand *all) {
+    const operand *operands = all + now->operand_begin;
     if (now->program != NULL) fused_run(now->program, operands);
     else now->run(now->call, operands, operands + now->operand_count - 1);
 }
@@ -144,7 +149,7 @@ static void run_instructions(const plan *p, int begin, int end, bool stoppable) 
     for (int k = begin; k < end; k++) {
         int64_t started = timing ? nanoseconds_now() : 0;
         if (stoppable) interrupt_check();
-        run_instruction(p, &p->instructions[k]);
+        run_instruction(&p->instructions[k], p->operands);
         if (timing) keep_fastest(&p->instructions[k].nanoseconds, nanoseconds_now() - started, p->timed_runs);
     }
     if (stoppable) interrupt_check();
@@ -169,7 +174,43 @@ void plan_run(plan *p, const array *leaves, array *outputs) {
     add_timed(p);
 }
 
+/* In a room: leaves [leaf_count], bases [storage_count], operands [operand_count], workspace. */
+static size_t workspace_in_room(const plan *p) {
+    size_t addresses = (size_t)(p->leaf_count + p->storage_count) * sizeof(char *);
+    return (addresses + (size_t)p->operand_count * sizeof *p->operands + 63) / 64 * 64;
+}
+
+size_t plan_room(const plan *p) { return workspace_in_room(p) + (p->scratch_bytes + 63) / 64 * 64; }
+
+void plan_run_block(const plan *p, char *room, char *out) {
+    char **leaves = (char **)(void *)room, **bases = leaves + p->leaf_count;
+    operand *operands = (operand *)(void *)(bases + p->storage_count);
+    for (int s = 0; s < p->storage_count; s++) {
+        const storage *at = &p->storages[s];
+        bases[s] = at->home == HOME_LEAF ? leaves[at->place] : at->home == HOME_KEPT ? out : room + workspace_in_room(p) + at->place;
+    }
+    memcpy(operands, p->operands, (size_t)p->operand_count * sizeof *operands);
+    for (int k = 0; k < p->operand_count; k++)
+        operands[k].data = bases[p->operand_storages[k]] + operands[k].offset * (int64_t)dtype_bytes(operands[k].type);
+    for (int k = 0; k < p->instruction_count && !pool_ends(); k++) run_instruction(&p->instructions[k], operands);
+}
+
 /* --- plans as text ----------------------------------------------------------------------------------------------------- */
+
+static void describe_calls(const plan *p, const char *indent, FILE *out) {
+    for (int k = 0; k < p->instruction_count; k++) {
+        const instruction *now = &p->instructions[k];
+        const operand *result = &p->operands[now->operand_begin + now->operand_count - 1];
+        const char *name = now->program != NULL ? "fused" : now->call != NULL && now->run == now->call->op->run ? now->call->op->name : "copy";
+        const plan *inner = now->call != NULL ? blocks_plan(now->call) : NULL;
+        if (p->timed_runs > 0) fprintf(out, "%9.2f us  ", (double)now->nanoseconds * 1e-3);
+        fprintf(out, "%s%s -> %s %s", indent, name, dtype_name(result->type), shape_format(result->shape).text);
+        if (now->program != NULL) fprintf(out, ", %d steps, %d operands", now->program->step_count, now->program->operand_count);
+        if (inner != NULL) fprintf(out, ", each %d calls, workspace %zu bytes:", inner->instruction_count, inner->scratch_bytes);
+        fprintf(out, "\n");
+        if (inner != NULL) describe_calls(inner, "    ", out);
+    }
+}
 
 static void describe(const plan *p, FILE *out) {
     fprintf(out, "%d leaves, %d outputs, %d calls, workspace %zu bytes", p->leaf_count, p->output_count,
@@ -177,15 +218,7 @@ static void describe(const plan *p, FILE *out) {
     if (p->timed_runs > 0)
         fprintf(out, ", %lld runs, the fastest %.2f us", (long long)p->timed_runs, (double)p->nanoseconds * 1e-3);
     fprintf(out, "\n");
-    for (int k = 0; k < p->instruction_count; k++) {
-        const instruction *now = &p->instructions[k];
-        const operand *result = &p->operands[now->operand_begin + now->operand_count - 1];
-        const char *name = now->program != NULL ? "fused" : now->call != NULL && now->run == now->call->op->run ? now->call->op->name : "copy";
-        if (p->timed_runs > 0) fprintf(out, "%9.2f us  ", (double)now->nanoseconds * 1e-3);
-        fprintf(out, "%s -> %s %s", name, dtype_name(result->type), shape_format(result->shape).text);
-        if (now->program != NULL) fprintf(out, ", %d steps, %d operands", now->program->step_count, now->program->operand_count);
-        fprintf(out, "\n");
-    }
+    describe_calls(p, "", out);
 }
 
 char *plan_describe(const plan *p) {

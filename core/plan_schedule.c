@@ -4,7 +4,7 @@
 
 #include "fail.h"
 #include "memory.h"
-#include "plan_internal.h"
+#include "plan_blocks.h"
 
 /* --- order ------------------------------------------------------------------------------------------------------------ */
 
@@ -445,6 +445,7 @@ static void plan_allocate(const plan_graph *g, plan *p) {
     p->bases = memory_allocate(items * sizeof *p->bases, what);
     p->instructions = memory_allocate(items * sizeof *p->instructions, what);
     p->skeletons = memory_allocate(items * sizeof *p->skeletons, what);
+    p->inner = memory_allocate(items * sizeof *p->inner, what);
     p->operands = memory_allocate(operands * sizeof *p->operands, what);
     p->operand_storages = memory_allocate(operands * sizeof *p->operand_storages, what);
     p->outputs = memory_allocate(outputs * sizeof *p->outputs, what);
@@ -481,6 +482,8 @@ plan *plan_schedule(plan_graph *g) {
     place_scratch(g, p, lives, placed);
     for (int k = 0; k < g->item_count; k++)
         if (g->items[k].call != NULL && g->items[k].live) p->skeletons[p->skeleton_count++] = node_retain(g->items[k].call);
+    for (int k = 0; k < p->skeleton_count; k++)
+        if (blocks_plan(p->skeletons[k]) != NULL) p->inner[p->inner_count++] = plan_retain(blocks_plan(p->skeletons[k]));
     for (int at = 0; at < g->unit_count; at++) {
         const unit *u = &g->units[g->schedule[at]];
         if (u->fused) write_fused(g, p, u);

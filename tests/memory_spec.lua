@@ -23,7 +23,9 @@ local function program()
     local value, slope = plumb.value_and_grad(loss)(t)
     return t - slope * rate, value
   end)
-  local total = 0
+  local batch = (plumb.arange(4096):double():reshape(-1, 1) / 4096):evaluate()
+  local function long(t) return (batch:matmul(t:reshape(1, 6)):tanh() - batch):square():sum() end -- in blocks of rows
+  local total = plumb.compile(plumb.grad(function(t) return plumb.grad(long)(t):square():sum() end))(theta):sum():item()
   for _ = 1, 3 do total = total + step(variable, 0.1):item() end
   return total + hv:sum():item() + variable:get():sum():item() + #tostring(picked)
 end

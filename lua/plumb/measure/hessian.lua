@@ -67,6 +67,7 @@ function hessian.rows(self, layer, columns)
     return transform.vmap(function(row) return product(theta, row):slice(1, first, last) end)(v)
   end)
   local width = math.ceil(size / blocks_of(size, columns)) -- of blocks, as even as they can be
+  if width % 2 == 1 and width < size then width = width + 1 end -- in two halves, for two threads
   return function(theta)
     local rows, done = {}, 0
     while done < size do -- the last block reaches back, so that one compiled function serves all

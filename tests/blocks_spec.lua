@@ -1,0 +1,167 @@
+-- A batch goes through a computation in blocks of rows, whose sums are added: the same numbers but for the order of these sums. The
+-- reference goes through pieces of the batch that are too small for blocks, one by one.
+local plumb = require "plumb"
+local measure, nn = require "plumb.measure", plumb.nn
+
+local function randn(seed, ...) return plumb.randn({ ... }, { seed = seed, dtype = "float64" }):evaluate() end
+
+-- f(...) in one plan, which must have blocks (or none, where `without`).
+local function in_blocks(f, arguments, without)
+  local compiled = plumb.compile(f)
+  local results = table.pack(compiled(table.unpack(arguments)))
+  local found = compiled:describe():find("blocks ->", 1, true) ~= nil
+  assert.are.equal(not without, found, compiled:describe())
+  return table.unpack(results, 1, results.n)
+end
+
+local function assert_near(expected, found, tolerance, what)
+  assert.are.same(expected:shape(), found:shape())
+  local scale = math.max(1, expected:abs():max():item())
+  local difference = (expected - found):abs():max():item()
+  assert.is_true(difference <= tolerance * scale, ("%s: %g apart, the largest number is %g"):format(what, difference, scale))
+end
+
+local PIECE = 16
+local function pieces(x) -- of a batch
+  local list = {}
+  for first = 1, x:shape()[1], PIECE do
+    list[#list + 1] = x:slice(1, first, math.min(first + PIECE - 1, x:shape()[1])):contiguous()
+  end
+  return list
+end
+
+-- The sum of f(theta, piece of x, piece of y) over all pieces.
+local function piecewise(f, theta, x, y)
+  local sum
+  local ys = pieces(y)
+  for i, piece in ipairs(pieces(x)) do
+    local value = f(theta, piece, ys[i]):evaluate()
+    sum = sum and (sum + value):evaluate() or value
+  end
+  return sum
+end
+
+local ROWS, INPUTS, HIDDEN = 1024, 3, 24
+local COUNT = INPUTS * HIDDEN + HIDDEN + HIDDEN * 2 + 2
+local x, y, theta = randn(1, ROWS, INPUTS), randn(2, ROWS, 2), randn(3, COUNT)
+
+local function network(t, inputs)
+  local function part(first, rows, columns) return t:slice(1, first, first + rows * columns - 1):reshape(rows, columns) end
+  local hidden = inputs:matmul(part(1, INPUTS, HIDDEN)) + part(INPUTS * HIDDEN + 1, 1, HIDDEN)
+  return hidden, part((INPUTS + 1) * HIDDEN + 1, HIDDEN, 2), part(COUNT - 1, 1, 2)
+end
+
+-- Losses of a batch that are sums over its rows, by name.
+local losses = {
+  ["tanh, squares"] = function(t, inputs, targets)
+    local hidden, w, b = network(t, inputs)
+    return (hidden:tanh():matmul(w) + b - targets):square():sum()
+  end,
+  ["softmax"] = function(t, inputs, targets)
+    local hidden, w, b = network(t, inputs)
+    return (hidden:softmax(2):matmul(w) + b):logsumexp(2):sum() + (targets * b):sum()
+  end,
+  ["maxima and means along rows"] = function(t, inputs, targets)
+    local hidden, w = network(t, inputs)
+    local centred = hidden - hidden:mean(2, true)
+    return (centred / (1 + centred:square():mean(2, true)):sqrt()):matmul(w):max(2):sum() + (hidden:exp() * targets:sum(2, true)):sum()
+  end,
+  ["parts, joined and turned"] = function(t, inputs, targets)
+    local hidden, w = network(t, inputs)
+    local left, right = hidden:slice(2, 1, 12), hidden:slice(2, 13, 24)
+    local joined = plumb.concat({ right:sin(), left:t():tanh():t() }, 2)
+    local turned = joined:reshape(-1, 2, 12):permute(1, 3, 2):reshape(-1, 24)
+    return (turned:matmul(w) * targets):sum() + joined:pad(2, 1, 2):cos():sum()
+  end,
+  ["three axes"] = function(t, inputs, targets)
+    local hidden = network(t, inputs)
+    local cubes = hidden:reshape(-1, 4, 6)
+    return cubes:matmul(cubes:transpose(2, 3)):tanh():sum({ 2, 3 }, true):reshape(-1, 1):mul(targets):sum()
+  end,
+}
+
+describe("blocks of rows", function()
+  for name, loss in pairs(losses) do
+    it("add up to the loss and its gradient: " .. name, function()
+      local step = plumb.value_and_grad(loss)
+      local value, gradient = in_blocks(step, { theta, x, y })
+      local function gradient_of_piece(...) return (select(2, step(...))) end
+      assert_near(piecewise(loss, theta, x, y), value, 1e-13, "loss")
+      assert_near(piecewise(gradient_of_piece, theta, x, y), gradient, 1e-13, "gradient")
+    end)
+
+    it("begin again where sums are needed: " .. name, function()
+      local function descent(t, ...) -- the gradient of |gradient|^2 / 2: H g
+        local rest = table.pack(...)
+        return plumb.grad(function(p) return plumb.grad(loss)(p, table.unpack(rest)):square():sum() / 2 end)(t)
+      end
+      local gradient = piecewise(plumb.grad(loss), theta, x, y)
+      local function product(t, inputs, targets) return plumb.hvp(loss)(t, gradient, inputs, targets) end
+      assert_near(piecewise(product, theta, x, y), in_blocks(descent, { theta, x, y }), 1e-12, "descent")
+    end)
+  end
+
+  it("give values of rows, too", function()
+    local function f(t, inputs, targets)
+      local hidden, w, b = network(t, inputs)
+      local results = hidden:tanh():matmul(w) + b
+      return results, (results - targets):square():sum(), results:t():exp()
+    end
+    local results, total, turned = in_blocks(f, { theta, x, y })
+    local list, targets = {}, pieces(y)
+    for i, piece in ipairs(pieces(x)) do list[i] = (f(theta, piece, targets[i])) end
+    local expected = plumb.concat(list, 1):evaluate()
+    assert.is_true(expected:equal(results))
+    assert.is_true(expected:t():exp():equal(turned))
+    assert_near((expected - y):square():sum(), total, 1e-13, "sum")
+  end)
+
+  it("are not made of what rows share, of batches that cannot be halved, or of little work", function()
+    local step = plumb.value_and_grad(losses["tanh, squares"])
+    local function gradient_of_piece(...) return (select(2, step(...))) end
+    for _, rows in ipairs { 1023, 32 } do
+      local some, targets = x:slice(1, 1, rows):contiguous(), y:slice(1, 1, rows):contiguous()
+      local _, gradient = in_blocks(step, { theta, some, targets }, true)
+      assert_near(piecewise(gradient_of_piece, theta, some, targets), gradient, 1e-13, rows .. " rows")
+    end
+    local function shared(t, inputs) -- the softmax over the batch needs all rows at once
+      local hidden = network(t, inputs)
+      return (hidden:softmax(1) * hidden):sum() + (hidden - hidden:mean(1)):square():mean():sqrt()
+    end
+    local compiled = plumb.compile(plumb.value_and_grad(shared))
+    local value, gradient = compiled(theta, x)
+    local apart = function(t) return t:evaluate() end
+    local hidden = apart((network(theta, x)))
+    local parts = { apart(hidden:softmax(1) * hidden):sum(), apart((hidden - hidden:mean(1)):square():mean()):sqrt() }
+    assert_near(apart(parts[1] + parts[2]), value, 1e-13, "value")
+    local direction, h = randn(4, COUNT), 1e-6
+    local difference = (shared(theta + direction * h, x) - shared(theta - direction * h, x)):item() / (2 * h)
+    local slope = (gradient * direction):sum():item()
+    assert.is_true(math.abs(slope - difference) < 1e-6 * math.max(1, math.abs(slope)))
+  end)
+
+  it("give the same bits with any number of threads", function()
+    local threads = plumb.threads()
+    local step = plumb.compile(plumb.value_and_grad(losses["softmax"]))
+    local expected
+    for _, count in ipairs { 1, 2, 3, 8 } do
+      plumb.threads(count)
+      for _ = 1, 20 do
+        local _, gradient = step(theta, x, y)
+        expected = expected or gradient
+        assert.is_true(expected:equal(gradient), count .. " threads")
+      end
+    end
+    plumb.threads(threads)
+  end)
+
+  it("are a Hessian's columns, and its data", function()
+    plumb.manual_seed(5)
+    local model = nn.Sequential(nn.Linear(INPUTS, 10), nn.Tanh(), nn.Linear(10, 10), nn.Tanh(), nn.Linear(10, 2)):double()
+    local whole = measure.loss(model, nn.mse_loss, { x = x, y = y })
+    local small = measure.loss(model, nn.mse_loss, { x = x, y = y }, { batch = PIECE })
+    local H, asymmetry = measure.hessian(whole, model.theta)
+    assert_near(measure.hessian(small, model.theta, { columns = 1 }), H, 1e-13, "Hessian")
+    assert.is_true(asymmetry < 1e-13)
+  end)
+end)
