@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "kernels.h"
+#include "pool.h"
 
 /* The innermost loop of a strided copy; elements are moved by size, whatever they mean. */
 #define COPY_ROW(T)                                                                    \
@@ -102,17 +103,33 @@ static uint8_t to_uint8(double value) { return value >= 255 ? 255 : value > 0 ? 
     }                                                                                            \
     break
 
-void kernel_cast(dtype from, dtype to, int64_t count, char *out, const char *in) {
-    if (from == to) {
-        memcpy(out, in, (size_t)count * dtype_bytes(to));
-        return;
-    }
+static void cast(dtype from, dtype to, int64_t count, char *out, const char *in) {
     switch (from) {
         case FLOAT32: CASTS(float);
         case FLOAT64: CASTS(double);
         case INT64: CASTS(int64_t);
         default: CASTS(uint8_t);
     }
+}
+
+typedef struct {
+    dtype from, to;
+    int64_t count, chunks;
+    char *out;
+    const char *in;
+} cast_job;
+
+static void cast_task(void *context, int64_t chunk) {
+    const cast_job *j = context;
+    int64_t begin = pool_begin(j->count, j->chunks, chunk), end = pool_begin(j->count, j->chunks, chunk + 1);
+    cast(j->from, j->to, end - begin, j->out + begin * (int64_t)dtype_bytes(j->to), j->in + begin * (int64_t)dtype_bytes(j->from));
+}
+
+void kernel_cast(dtype from, dtype to, int64_t count, char *out, const char *in) {
+    enum { ENOUGH = 50000 }; /* numbers that are worth another thread's attention */
+    cast_job job = {from, to, count, pool_chunks(count, ENOUGH), out, in};
+    if (from == to) memcpy(out, in, (size_t)count * dtype_bytes(to));
+    else pool_run(job.chunks, cast_task, &job);
 }
 
 #define FILL(T, expression)                                                              \

@@ -5,6 +5,7 @@
 #include "fail.h"
 #include "kernels.h"
 #include "operators.h"
+#include "pool.h"
 
 /* (outer, size, inner) around one axis. */
 typedef struct {
@@ -55,22 +56,41 @@ static void add_row(dtype type, int64_t count, char *out, const char *in) {
 
 /* --- index_select and index_add: attributes: the axis --------------------------------------------------------- */
 
+typedef struct {
+    const int64_t *index;
+    int64_t count, size, rows, row, chunks; /* rows: of the result, all axes before included; row: bytes */
+    const char *in;
+    char *out;
+} selection;
+
 /* Slices of one number each, without a call for every one. */
 #define SELECT_NUMBERS(T) \
-    for (int64_t i = 0; i < count; i++) ((T *)(void *)to)[i] = ((const T *)(const void *)from)[index[i]]
+    for (; i < last; i++) ((T *)(void *)to)[i] = ((const T *)(const void *)from)[s->index[i]]
+
+static void select_task(void *context, int64_t chunk) {
+    const selection *s = context;
+    int64_t end = pool_begin(s->rows, s->chunks, chunk + 1);
+    for (int64_t begin = pool_begin(s->rows, s->chunks, chunk), last; begin < end; begin += last - begin % s->count) {
+        int64_t outer = begin / s->count, i = begin % s->count;
+        char *to = s->out + outer * s->count * s->row;
+        const char *from = s->in + (outer * s->size - 1) * s->row;
+        last = end - outer * s->count < s->count ? end - outer * s->count : s->count;
+        if (s->row == 4) SELECT_NUMBERS(uint32_t);
+        else if (s->row == 8) SELECT_NUMBERS(uint64_t);
+        else for (; i < last; i++) memcpy(to + i * s->row, from + s->index[i] * s->row, (size_t)s->row);
+    }
+}
 
 static void run_index_select(const node *y, const operand *inputs, const operand *out) {
+    enum { ENOUGH = 100000 }; /* bytes that are worth another thread's attention */
     around a = around_axis(inputs[0].shape, y->attributes[0]);
-    const int64_t *index = (const int64_t *)(void *)inputs[1].data;
-    int64_t count = inputs[1].shape.size[0], row = a.inner * (int64_t)dtype_bytes(out->type);
+    selection s = {.index = (const int64_t *)(void *)inputs[1].data, .count = inputs[1].shape.size[0], .size = a.size,
+                   .row = a.inner * (int64_t)dtype_bytes(out->type), .in = inputs[0].data, .out = out->data};
     check_indices("index_select", &inputs[1], a.size);
-    for (int64_t o = 0; o < a.outer; o++) {
-        char *to = out->data + o * count * row;
-        const char *from = inputs[0].data + (o * a.size - 1) * row;
-        if (row == 4) SELECT_NUMBERS(uint32_t);
-        else if (row == 8) SELECT_NUMBERS(uint64_t);
-        else for (int64_t i = 0; i < count; i++) memcpy(to + i * row, from + index[i] * row, (size_t)row);
-    }
+    s.rows = a.outer * s.count;
+    s.chunks = pool_chunks(s.rows * s.row, ENOUGH);
+    if (s.chunks > s.rows) s.chunks = s.rows;
+    pool_run(s.chunks, select_task, &s);
 }
 static node *gradient_index_select(node *y, node *g, int index) {
     int axis = (int)y->attributes[0];

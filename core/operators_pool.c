@@ -123,7 +123,7 @@ OPERATOR(max_pool2d, .signature = "x, kernel:integers, stride:integers?, padding
                     "x=randn(1,1,1,1) ; x:max_pool2d(1) ; s,c,i,j -> x(s,c,i,j)",
          .doc = "The largest element of each window of images x (n, channels, height, width). stride = kernel, padding = 0 (at most\n"
                 "half of the kernel) and dilation = 1 are numbers or {height, width}; with ceil_mode a last window may reach beyond\n"
-                "the image. The gradient goes to the first of equals.")
+                "the image. The gradient goes to the first of equals (before the rounding of a bias that was added to x).")
 OPERATOR(max_pool2d_pick, .signature = "x, values, kernel:integers, stride:integers?, padding:integers?, dilation:integers?, ceil_mode:boolean?",
          .kind = KERNEL, .differentiable = true, .accepts = operand_is_contiguous, .build = build_max_pool2d_pick,
          .run = run_max_pool2d_pick, .gradient = gradient_max_pool2d_pick, .batch = batch_max_pool2d,
@@ -137,8 +137,36 @@ OPERATOR(max_pool2d_put, .signature = "x, gradient, kernel:integers, stride:inte
                     "g=randn(1,1,2,3) ; arange(1,20):cast(g:dtype()):reshape(1,1,4,5):max_pool2d_put(g,3,1) ; s,c,i,j -> i > 2 and j > 2 and g(s,c,i-2,j-2) or 0",
          .doc = "The adjoint of max_pool2d_pick: zeros of x's shape, to which the gradient of each window is added where x is largest.")
 
+/* Is n the same number throughout each plane? */
+static bool is_plane_constant(const node *n) {
+    if (node_has_value(n) || !op_is(n, "expand")) return false;
+    shape in = n->inputs[0]->shape;
+    for (int k = 1; k <= 2 && k <= in.rank; k++)
+        if (in.size[in.rank - k] != 1) return false;
+    return true;
+}
+
+/* The maxima of x = f(z), where f never falls, are f of z's maxima: the same numbers, but f has fewer of them to do, and so has its
+ * gradient. Such are a layer's bias and ReLU. NULL where x is something else. */
+static node *pooled_before(node *x, const int64_t *window, shape result, int depth) {
+    enum { DEEPEST = 4 };
+    node *inputs[2] = {NULL};
+    if (node_has_value(x) || depth == DEEPEST) return NULL;
+    bool slope = op_is(x, "leaky_relu") && attribute_to_number(x->attributes[0]) >= 0, sum = op_is(x, "add");
+    int constant = sum && is_plane_constant(x->inputs[0]) ? 0 : 1, varying = sum ? 1 - constant : 0;
+    if (!(op_is(x, "relu") || slope || (sum && is_plane_constant(x->inputs[constant])))) return NULL;
+    node *z = x->inputs[varying];
+    inputs[varying] = pooled_before(z, window, result, depth + 1);
+    if (inputs[varying] == NULL) inputs[varying] = node_new(&row_max_pool2d, z->type, result, 1, &z, WINDOW_ATTRIBUTES, window);
+    if (sum) inputs[constant] = op_expand(x->inputs[constant]->inputs[0], result);
+    return node_new(x->op, x->type, result, x->input_count, inputs, x->attribute_count, x->attributes);
+}
+
 node *op_max_pool2d(node *x, const int64_t *window) {
-    return node_new(&row_max_pool2d, x->type, pooled_shape("max_pool2d", x, window), 1, &x, WINDOW_ATTRIBUTES, window);
+    shape result = pooled_shape("max_pool2d", x, window);
+    bool fewer = shape_elements(result) < shape_elements(x->shape);
+    node *y = fewer ? pooled_before(x, window, result, 0) : NULL;
+    return y != NULL ? y : node_new(&row_max_pool2d, x->type, result, 1, &x, WINDOW_ATTRIBUTES, window);
 }
 
 static void check_partner(const char *name, const char *what, const node *x, const node *other, shape expected) {

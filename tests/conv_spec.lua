@@ -197,3 +197,35 @@ describe("convolutions and pooling refuse", function()
     it(case[1], function() assert.has.match(case[3], support.message_of(case[2]), 1, true) end)
   end
 end)
+
+describe("maxima of what never falls", function()
+  local function randn(seed, ...) return plumb.randn({ ... }, { seed = seed, dtype = "float64" }):evaluate() end
+
+  it("are taken first: the same numbers and gradients", function()
+    local x, b = randn(1, 3, 4, 7, 6), randn(2, 4)
+    for name, f in pairs {
+      relu = function(z) return z:relu() end,
+      leaky = function(z) return z:leaky_relu(0.1) end,
+      falling = function(z) return z:leaky_relu(-0.1) end,
+      twice = function(z) return (z:relu() + 1):leaky_relu(0.5) end,
+    } do
+      for _, window in ipairs { { 2 }, { 3, 2, 1 }, { 2, 1 }, { { 3, 2 }, { 2, 1 }, { 1, 0 }, { 1, 2 } } } do
+        local g
+        local function pooled(apart) -- a product, even with 1, is in the way
+          return function(z, bias)
+            local y = f(bias:reshape(1, 4, 1, 1) + z)
+            y = (apart and y * 1 or y):max_pool2d(table.unpack(window))
+            g = g or randn(3, table.unpack(y:shape()))
+            return (y * g):sum(), y
+          end
+        end
+        local function all(apart) return plumb.value_and_grad(pooled(apart), { count = 2 })(x, b) end
+        local _, y, by_x, by_b = all(false)
+        local _, expected, expected_by_x, expected_by_b = all(true)
+        assert.is_true(expected:equal(y), name)
+        assert.is_true((expected_by_x - by_x):abs():max():item() < 1e-13, name)
+        assert.is_true((expected_by_b - by_b):abs():max():item() < 1e-13, name)
+      end
+    end
+  end)
+end)
