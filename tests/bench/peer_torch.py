@@ -212,10 +212,16 @@ def second_order(w, weights):
         rows = torch.autograd.grad(gradient, parameters, torch.eye(len(gradient), dtype=gradient.dtype), is_grads_batched=True)
         return torch.linalg.eigvalsh(torch.cat([row.reshape(len(gradient), -1) for row in rows], 1))
 
+    def spectrum_by_rows():
+        """As torch.autograd.functional.hessian does unless it is told otherwise."""
+        gradient = flat(gradients(create_graph=True))
+        rows = [flat(torch.autograd.grad(number, parameters, retain_graph=True)) for number in gradient]
+        return torch.linalg.eigvalsh(torch.stack(rows))
+
     if w["task"] == "gradient_norm":
         return descent_of_gradient_norm(w, weights)
-    step = {"gradient": gradients, "hvp": hvp, "hessian": spectrum}[w["task"]]
-    return timed(step), lambda: spectrum().tolist() if w["task"] == "hessian" else flat(step())[-20:].tolist()
+    step = {"gradient": gradients, "hvp": hvp, "hessian": spectrum, "hessian_rows": spectrum_by_rows}[w["task"]]
+    return timed(step), lambda: step().tolist() if step in (spectrum, spectrum_by_rows) else flat(step())[-20:].tolist()
 
 
 def descent_of_gradient_norm(w, weights):

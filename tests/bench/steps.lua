@@ -90,6 +90,8 @@ function tasks.hessian(_, L, theta)
   return timed(spectrum), function() return spectrum():tolist() end
 end
 
+tasks.hessian_rows = tasks.hessian
+
 function tasks.hvp(_, L, theta, direction)
   local product = measure.hvp(L, theta)
   return timed(function() product(direction) end), function() return product(direction):slice(1, -20):tolist() end

@@ -130,7 +130,8 @@ local function small(asked)
 end
 local function classifier() return { widths = { 784, 512, 10 }, points = 64, dtype = "float32" } end
 second_order("gradient_norm", "gradient_norm", 3, small(1 / 20))
-second_order("hessian", "hessian", 2 * 141 + 1, small(1 / 20))
+second_order("hessian", "hessian", 2 * 141 + 1, small())
+second_order("hessian_rows", "hessian_rows", 2 * 141 + 1, small(1 / 20)) -- of PyTorch row by row, its functional.hessian's default
 second_order("hvp", "hvp", 3, small())
 second_order("mlp_gradient", "gradient", 1, classifier())
 second_order("mlp_hvp", "hvp", 3, classifier())
