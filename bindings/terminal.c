@@ -30,17 +30,18 @@ static int terminal_width(lua_State *L)
     return 1;
 }
 
-/* process.terminal_pixels() -> width, height of the terminal on standard output, or nil where it does not say */
+/* process.terminal_pixels() -> width, height of the terminal on standard output, and of one row; nil where it does not say */
 static int terminal_pixels(lua_State *L)
 {
     struct winsize size;
-    if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_xpixel == 0 || size.ws_ypixel == 0) {
+    if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_xpixel == 0 || size.ws_ypixel == 0 || size.ws_row == 0) {
         luaL_pushfail(L);
         return 1;
     }
     lua_pushinteger(L, size.ws_xpixel);
     lua_pushinteger(L, size.ws_ypixel);
-    return 2;
+    lua_pushnumber(L, (lua_Number)size.ws_ypixel / size.ws_row);
+    return 3;
 }
 
 enum { MAX_ANSWER = 256 };

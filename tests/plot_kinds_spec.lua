@@ -92,6 +92,20 @@ describe("points", function()
 end)
 
 describe("plot.lines", function()
+  it("has ticks at whole numbers only, where all values are such", function()
+    local function ticks(figure)
+      figure:save(folder .. "/ticks.gp")
+      return folders.read(folder .. "/ticks.gp"):match("set (%l+tics 1)\n")
+    end
+    assert.equal("xtics 1", ticks(plot.lines { 0.5, 2.5 }))
+    assert.equal("ytics 1", ticks(plot.lines({ 0.5, 1.25 }, { 1, 2 })))
+    assert.is_nil(ticks(plot.lines({ 0.5, 1.25 }, { 1, 20 })))
+    assert.is_nil(ticks(plot.lines({ 0.5, 1.25 }, { 1, 2 }, { logy = true })))
+    assert.is_nil(ticks(plot.lines({ 0.5, 1.25 }, { 1, 1 }, { yrange = { 0.9, 1.1 } }))) -- one tick would be too few
+    local drawn = plot.lines({ 0.5, 2.5 }, { xlabel = "epoch" }):text(60)
+    assert.equal("1 2", drawn:match("%+%-+%+\n(.-)\n"):gsub("^%s+", ""):gsub("%s+", " "))
+  end)
+
   it("draws whole numbers as large as they come", function()
     has(svg(plot.scatter({ math.maxinteger, math.mininteger }, { 1, 2 })), "</svg>")
   end)
@@ -161,6 +175,11 @@ describe("plot.heatmap", function()
     local wide = plot.heatmap(plumb.arange(200):reshape(2, 100)):text(80)
     has(wide, " .:-=+*#%@", "from 1 to 200")
     for line in wide:gmatch("[^\n]+") do assert.is_true(#line < 80) end
+    has(plot.heatmap(plumb.ones(1030, 5), { ylabel = "unit", colors = "gray" }):text(80), "down: unit from 1 to 1030\n",
+      "across: columns from 1 to 5\n")
+    local labelled = plot.heatmap(plumb.ones(2, 50), { row_labels = { "up", "low" }, xlabel = "input", zlabel = "weight" })
+    has(labelled:text(80), "down: rows from up to low\n", "across: input from 1 to 50\n", 'weight: " .:')
+    has(plot.heatmap({ { 1 } }, { zlabel = "images" }):text(80), "numbers: images\n")
     assert.equal(" @", plot.heatmap(plumb.tensor { { 0, 1 } }, { numbers = "%.40f" }):text(40):match("|(.-)|"):gsub("(.)%1", "%1"))
   end)
 end)
@@ -208,6 +227,8 @@ describe("plot.images", function()
     has(drawn, "dark", "light", ("@"):rep(24))
     local _, lines = drawn:gsub(("@"):rep(24), "")
     assert.equal(12, lines)
+    has(plot.image({ { -1, 0 }, { 1, 0 } }, { zlabel = "weight", colorbar = true, colors = "diverging", xlabel = "column",
+      ylabel = "row" }):text(60), 'weight: " .:-=+*#%@" from -1 to 1\ndown: row\nacross: column\n')
   end)
 end)
 

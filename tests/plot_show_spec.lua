@@ -264,6 +264,27 @@ describe("run:watch", function()
     assert.equal("epochs\ttrue\ttrue\n", quiet.stdout)
   end)
 
+  it("draws pixels where a terminal knows them, each figure in the place of the one before", function()
+    local screen = on_terminal((TRAIN:gsub("WATCH", "{ interval = 0.05 }")), "\\033[?62;4;22c")
+    local _, figures = screen:gsub("\27P[^\27]+\27\\", "")
+    assert.is_true(figures >= 2, figures .. " figures")
+    -- rows are made free, the cursor goes to the first, is kept, and comes back
+    local first, rows = screen:match("([\r\n]+)\27%[(%d+)A\0277\27P")
+    assert.equal(tonumber(rows), select(2, first:gsub("\n", "")))
+    assert.is_truthy(screen:find(("\27\\\0278\27[%dB\27[%dA\27[J"):format(rows, rows), 1, true), "the second is elsewhere")
+    assert.is_truthy(screen:find(("\27[%dB"):format(rows) .. "epochs\ttrue", 1, true))
+  end)
+
+  it("draws less often where drawing is work for gnuplot", function()
+    local busy = executable("busy", [[
+      exec perl -e '$| = 1; while (<STDIN>) { if (/^print .(plumb_drawn_\d+)/) {
+        my $end = times + 0.05; while (times < $end) {} print "x\n"; print STDERR "$1\n" } }'
+    ]])
+    local drawn = train("{ as = 'text', interval = 0.05 }", { PLUMB_GNUPLOT = busy }).stdout
+    local figures = select(2, drawn:gsub("x\n", ""))
+    assert.is_true(figures >= 2 and figures <= 3, drawn) -- two show what a figure costs, and the last one comes at the end
+  end)
+
   it("costs the training nothing when gnuplot is missing, dies or hangs: one warning and a script", function()
     local reasons = { ["/nonexistent"] = "can't start", [executable("dying", "exit 1\n")] = "ended while it was drawing",
       [executable("hanging", "exec sleep 60\n")] = "did not finish within 0.2 seconds" }

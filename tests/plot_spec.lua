@@ -290,6 +290,14 @@ describe("plot", function()
     assert.is_truthy(read(folder .. "/w.gp"))
   end)
 
+  it("says which kind a gnuplot can't draw", function()
+    local fake = fake_gnuplot("sed 's/pdfcairo/paperless/' | exec gnuplot -d -\n")
+    local path, message = plot.lines({ 1, 2 }):save(folder .. "/p.pdf", { gnuplot = fake })
+    assert.is_nil(path)
+    assert.is_truthy(message:find("^this gnuplot draws no pdf, it was built without that; the figure is saved as the script"), message)
+    assert.is_nil(read(folder .. "/p.pdf"))
+  end)
+
   it("ignores the user's start-up file", function()
     write(folder .. "/.gnuplot", "set terminal dumb\nset output 'hijacked'\n")
     local result = run_script([[assert(require("plumb.plot").lines({ 1, 2 }):save("a.svg"))]], nil, { "env", "HOME=" .. folder })
@@ -336,7 +344,10 @@ describe("plot", function()
       "\nset table '|touch canary'; plot x\n", "\u{85}!touch canary\u{2028}",
     }
     local plumb = require "plumb"
-    local plot, process = plumb.plot, plumb.core.process
+    local plot, process, nn = plumb.plot, plumb.core.process, plumb.nn
+    local set = { x = plumb.ones(2, 1), y = plumb.ones(2, 1) }
+    local run = plumb.fit(nn.Linear(1, 1), set, { loss = nn.MSELoss(), optimizer = plumb.optim.SGD { lr = 0.1 }, epochs = 2,
+      progress = false })
     for i, text in ipairs(hostile) do
       local options = { title = text, xlabel = text, ylabel = text, y2label = text }
       local named = plot.lines({ [text] = { 1, 2, 3 }, ["x" .. text] = { 2, 1, 2 } }, options)
@@ -353,8 +364,18 @@ describe("plot", function()
       for _, option in ipairs { "legend", "colors", "xrange", "logx", "width", "x", text } do
         assert(not pcall(plot.lines, { 1, 2 }, { [option] = text }), option)
       end
+      for _, option in ipairs { "levels", "x", "y", "zrange", "colors" } do
+        assert(not pcall(plot.contour, { { 1, 2 }, { 3, 4 } }, { [option] = text }), option)
+      end
+      assert(not pcall(plot.histogram, { 1, 2 }, { bins = text }))
+      assert(not pcall(plot.images, plumb.zeros(1, 2, 2), { columns = text }))
       for _, ask in ipairs { { as = text }, { window = text }, { timeout = text } } do assert(not pcall(named.show, named, ask)) end
-      local images = plot.images(plumb.zeros(2, 3, 3), { titles = { text, "b" }, title = text, zlabel = text, colorbar = true })
+      local images = plot.images(plumb.zeros(2, 3, 3), { titles = { text, "b" }, title = text, xlabel = text, ylabel = text,
+        zlabel = text, colorbar = true })
+      local image = plot.image(plumb.zeros(3, 3, 3), { titles = { text }, title = text })
+      local runs = plot.lines({ [text] = run, b = run }, { title = text, xlabel = text })
+      local named_samples = plot.histogram({ [text] = { 1, 2 }, b = { 2, 3 } })
+      local binned = plot.lines({ plot.binned({ name = text, y = { 1, 2, 3, 4, 5, 6 } }, 2) }, { legend = "below" })
       local histogram = plot.histogram({ { name = text, y = { 1, 2, 3 } } }, { title = text, xlabel = text, ylabel = text })
       local field = { title = text, xlabel = text, ylabel = text, zlabel = text }
       local surface = plot.surface({ { 1, 2 }, { 3, 4 } }, field)
@@ -362,12 +383,15 @@ describe("plot", function()
         { x = { 1, 2 }, y = { 2, 1 }, group = { text, "b" } } }
       local contour = plot.contour({ { 1, 2 }, { 3, 4 } }, field)
       local figure = plot.figure{ title = text, columns = 3,
-        panels = { named, listed, grouped, direct, heatmap, images, histogram, surface, contour } }
+        panels = { named, listed, grouped, direct, heatmap, images, image, histogram, named_samples, surface, contour, runs, binned,
+          plot.run(run, { title = text, ylabel = text }) } }
       local name = text:gsub("[%z/]", "_"):sub(1, 80)
       assert(named:save(name .. ".svg"))
       assert(figure:save(name .. ".gp"))
       assert(figure:text(80))
       assert(named:show { as = "sixel" })
+      local started, drawn = pcall(named.text, named, 80, { gnuplot = text }) -- the name of a program, not a command
+      assert(not (started and drawn))
       assert(os.remove(name .. ".svg"))
       local redrawn = assert(process.run{ "gnuplot", "./" .. name .. ".gp" })
       assert(redrawn.code == 0, text .. ": " .. redrawn.stderr)

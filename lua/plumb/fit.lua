@@ -30,7 +30,8 @@ Run.__tostring = function(run)
 end
 
 --- run:watch(options): from here on the run's losses are drawn live while it trains, in a window or in the terminal; call it in
---- a hook, or give fit the option watch. options: interval = seconds between figures, 1, logy = true, as = "window" or "text".
+--- a hook, or give fit the option watch. options: interval = seconds between figures, 1, logy = true, as = "window", "sixel" or
+--- "text".
 function Run:watch(options)
   self.watcher = require("plumb.plot.watch").new(self, options)
   return self

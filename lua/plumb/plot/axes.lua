@@ -48,6 +48,11 @@ local function short_log_ticks(axis)
   return #ticks >= 2 and ticks or nil
 end
 
+-- There is no epoch 1.5: between whole numbers stand no ticks. From ten on gnuplot sees to that by itself.
+local function has_whole_ticks(axis)
+  return axis.whole and not axis.log and axis.hi - axis.lo < 10
+end
+
 --- axes.write(set, name, axis, canvas): range, scale and ticks of the axis "x", "y", "y2" or "cb".
 function axes.write(set, name, axis, canvas)
   if axis.log then set("set logscale %s", name) end
@@ -55,6 +60,7 @@ function axes.write(set, name, axis, canvas)
   set("set format %s '%s'", name, tick_format(axis, canvas))
   local ticks = short_log_ticks(axis)
   if ticks then set("set %stics (%s)", name, table.concat(ticks, ", ")) end
+  if has_whole_ticks(axis) then set("set %stics 1", name) end
 end
 
 --- axes.label(set, which, value, limit, how): a text, wrapped to `limit` characters; nothing where there is none.

@@ -77,6 +77,13 @@ function Channel:wait(seconds)
   return state
 end
 
+--- channel:processor_seconds(): how long gnuplot has been at work (proc_pid_stat(5): utime and stime, in hundredths).
+function Channel:processor_seconds()
+  local file <close> = io.open(("/proc/%d/stat"):format(self.worker:pid()))
+  local user, system = (file and file:read("a") or ""):match("^.*%)" .. (" %S+"):rep(11) .. " (%d+) (%d+)")
+  return user and (tonumber(user) + tonumber(system)) / 100 or 0
+end
+
 --- channel:take_output(): what gnuplot has drawn to its standard output since the last time.
 function Channel:take_output()
   local output = self.output

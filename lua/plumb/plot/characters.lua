@@ -144,16 +144,32 @@ local function shaded_map(made, columns)
   return lines
 end
 
-local function extent(direction, label, list)
-  return ("%s: %s from %s to %s"):format(direction, label or (direction == "up" and "y" or "x"), text.number(list[1], 4),
-    text.number(list[#list], 4))
+-- ---- what stands around ----------------------------------------------------------------------------------------
+
+local function extent(direction, label, first, last) return ("%s: %s from %s to %s"):format(direction, label, first, last) end
+
+-- Where the rows and the columns of a shaded map begin and end.
+local function extents(made)
+  local xlabel, ylabel = made.options.xlabel, made.options.ylabel
+  if made.field then
+    local x, y = made.field.x, made.field.y
+    return extent("up", ylabel or "y", text.number(y[1], 4), text.number(y[#y], 4)),
+      extent("across", xlabel or "x", text.number(x[1], 4), text.number(x[#x], 4))
+  end
+  local rows = made.row_labels or { 1, [made.height] = made.height }
+  local columns = made.column_labels or { 1, [made.width] = made.width }
+  return extent("down", ylabel or "rows", rows[1], rows[made.height]),
+    extent("across", xlabel or "columns", columns[1], columns[made.width])
 end
 
 local function heatmap(made, columns)
-  local lines = not made.field and number_table(made, columns) or shaded_map(made, columns)
-  local options = made.options
+  local lines, options = not made.field and number_table(made, columns), made.options
   local down, across = options.ylabel and "down: " .. options.ylabel, options.xlabel and "across: " .. options.xlabel
-  if made.field then down, across = extent("up", options.ylabel, made.field.y), extent("across", options.xlabel, made.field.x) end
+  if lines then
+    lines[#lines + 1] = options.zlabel and "numbers: " .. options.zlabel
+  else
+    lines, down, across = shaded_map(made, columns), extents(made)
+  end
   if down then table.insert(lines, 1, down) end
   lines[#lines + 1] = across
   return lines
@@ -183,6 +199,10 @@ local function images(made, columns)
     lines[#lines + 1] = ""
   end
   if shown < #made.places then lines[#lines + 1] = ("... and %d more images"):format(#made.places - shown) end
+  local options = made.options
+  if options.colorbar and not made.in_color then lines[#lines + 1] = scale_line(made) end
+  if options.ylabel then lines[#lines + 1] = "down: " .. options.ylabel end
+  if options.xlabel then lines[#lines + 1] = "across: " .. options.xlabel end
   return lines
 end
 

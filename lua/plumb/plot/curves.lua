@@ -93,10 +93,11 @@ local function key_entry(one, style, k, how, shown)
   return ("keyentry with %s %s %s %s"):format(style == "bars" and "boxes" or style, color, look_alike, shown)
 end
 
--- Bars from the axis up, light so that those behind show.
-local function bar_clause(one, axis, k, name, shown)
-  return ("$%s using 1:2:3:4:(%s):2 with boxxyerror lc rgb '%s' lw 1.5 fill transparent solid 0.35 border %s"):format(name,
-    number(axis.log and axis.lo or math.max(0, axis.lo), 15), look.color(one.color, k), shown)
+-- Bars from the axis up, light (of characters: empty) so that those behind show.
+local function bar_clause(one, axis, k, name, shown, canvas)
+  return ("$%s using 1:2:3:4:(%s):2 with boxxyerror lc rgb '%s' lw 1.5 fill %s border %s"):format(name,
+    number(axis.log and axis.lo or math.max(0, axis.lo), 15), look.color(one.color, k),
+    canvas.kind == "text" and "empty" or "transparent solid 0.35", shown)
 end
 
 local function layer_clauses(layer, axis, k, name, title, canvas)
@@ -109,7 +110,7 @@ local function layer_clauses(layer, axis, k, name, title, canvas)
   local on_axes = one.axis == 2 and "axes x1y2 " or ""
   local shown = title == "" and "notitle" or "title " .. quote(title)
   if layer.is_empty or not axis then return { key_entry(one, style, k, how, shown) } end
-  if style == "bars" then return { bar_clause(one, axis, k, name, shown) } end
+  if style == "bars" then return { bar_clause(one, axis, k, name, shown, canvas) } end
   local clauses = {}
   if one.lo and canvas.kind ~= "text" then
     clauses[1] = ("$%s_band using 1:2:3 %swith filledcurves lc rgb '%s' fill transparent solid 0.2 noborder notitle"):format(

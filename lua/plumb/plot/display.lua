@@ -121,14 +121,24 @@ end
 
 -- ---- sixel -----------------------------------------------------------------------------------------------------
 
---- display.as_sixel(figure, options): the bytes that show the figure on such a terminal; nil and a message.
-function display.as_sixel(figure, options)
+local SMALL_ROW = 12 -- pixels, where the terminal does not say
+
+--- display.sixel_script(figure): what draws the figure in pixels that fit the terminal, and how many of its rows they take.
+function display.sixel_script(figure)
   local canvas = script.canvas("sixel", figure)
-  local width, height = process.terminal_pixels()
+  local width, height, row = process.terminal_pixels()
   local shrink = math.min(1, width and 0.95 * width / canvas.width or 1, height and 0.8 * height / canvas.height or 1)
   canvas.width, canvas.height = math.max(200, canvas.width * shrink), math.max(150, canvas.height * shrink)
-  local bytes, message = gnuplot.draw(script.write(figure, canvas), "sixel", options)
-  return bytes and bytes:match("\27P.*"), message -- gnuplot 6 goes to the top of the screen first
+  return script.write(figure, canvas), math.ceil(canvas.height / (row or SMALL_ROW))
+end
+
+--- display.sixel(bytes): the picture in what gnuplot wrote; gnuplot 6 goes to the top of the screen first.
+function display.sixel(bytes) return bytes:match("\27P.*\27\\") end
+
+--- display.as_sixel(figure, options): the bytes that show the figure on such a terminal; nil and a message.
+function display.as_sixel(figure, options)
+  local bytes, message = gnuplot.draw(display.sixel_script(figure), "sixel", options)
+  return bytes and display.sixel(bytes), message
 end
 
 return display

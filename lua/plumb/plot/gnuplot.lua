@@ -29,9 +29,9 @@ local IS_WHOLE = {
 }
 
 -- Remarks that tell a user nothing: it guesses the width of texts (even of those it draws as they are, as if they held its
--- own markup), and empty cells are meant to be empty.
+-- own markup), empty cells are meant to be empty, and Qt finds a folder by itself.
 local KNOWN = { "[^\n]*difficulty fitting plot titles[^\n]*", "[^\n]*enhanced text mode parser[^\n]*",
-  "[^\n]*matrix contains missing or undefined values[^\n]*" }
+  "[^\n]*matrix contains missing or undefined values[^\n]*", "[^\n]*XDG_RUNTIME_DIR not set[^\n]*" }
 
 --- gnuplot.clean(said): what gnuplot said, without the characters that steer a terminal, without empty lines, and without
 --- remarks that tell a user nothing.
@@ -63,6 +63,9 @@ local function trouble(result, kind, timeout)
   said = said ~= "" and ":\n" .. said or ""
   if result.interrupted then return "gnuplot was interrupted" end
   if result.timed_out then return ("gnuplot did not finish within %g seconds and was ended%s"):format(timeout, said) end
+  if said:find("unknown or ambiguous terminal type", 1, true) then
+    return ("this gnuplot draws no %s, it was built without that"):format(kind)
+  end
   if result.signal then return ("gnuplot was ended by signal %d%s"):format(result.signal, said) end
   if result.code ~= 0 then return ("gnuplot failed (exit code %d)%s"):format(result.code, said) end
   if not IS_WHOLE[kind](result.stdout) then return ("gnuplot made no whole %s%s"):format(kind, said) end

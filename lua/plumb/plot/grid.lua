@@ -1,7 +1,8 @@
 --- Panels of coloured cells: heat maps of matrices, and images side by side.
 --
 -- A panel of cells is {kind = "cells", options, cells, rows, columns, shade, map, notes}: cells[r][c] is a number (NaN where
--- there is nothing to show), row 1 stands at the top, shade is the axis of the colours and map the name of a colour map.
+-- there is nothing to show), row 1 stands at the top, shade is the axis of the colours and map the name of a colour map;
+-- height and width are those of the matrix or of the largest image.
 -- A panel of images has {places, titles} too, and for colour images cells[r][c] = {red, green, blue} from 0 to 255.
 
 local report = require "plumb.report"
@@ -151,6 +152,7 @@ end
 function grid.heatmap(value, options, who)
   local matrix = grid.matrix(value, who)
   local made = { kind = "cells", options = options, notes = {}, map = options.colors or "sequential" }
+  made.height, made.width = #matrix, #matrix[1]
   made.row_labels = check_labels(options.row_labels, #matrix, who .. ": option row_labels")
   made.column_labels = check_labels(options.column_labels, #matrix[1], who .. ": option column_labels")
   made.numbers = check_numbers(options.numbers, matrix, who)

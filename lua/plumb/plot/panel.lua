@@ -1,8 +1,8 @@
 --- A panel: one pair of axes with the series on it, everything decided but not yet written in gnuplot's language.
 --
 -- A panel is {kind = "axes", options, layers, x, y, y2, shade, notes}. A layer is {series, points}; an axis is {lo, hi, log,
--- digits}, or nil where no series uses it; shade is that of the points' colours. A panel without a single drawable point
--- has no x.
+-- digits, whole}, or nil where no series uses it; shade is that of the points' colours. A panel without a single drawable
+-- point has no x.
 
 local choose_points = require("plumb.plot.points").choose
 local is_drawable = require("plumb.plot.options").is_drawable
@@ -30,30 +30,32 @@ local function digits_for(lo, hi)
   return hi - lo < 1e-4 * math.max(math.abs(lo), math.abs(hi)) and 15 or 9
 end
 
--- The least and the largest of the values that `visit` shows to its argument.
+-- The least and the largest of the values that `visit` shows to its argument, and whether all of them are whole numbers.
 local function bounds(visit, fixed)
-  local lo, hi = math.huge, -math.huge
+  local lo, hi, whole = math.huge, -math.huge, true
   visit(function(value)
     if value < lo then lo = value end
     if value > hi then hi = value end
+    whole = whole and value % 1 == 0
   end)
-  if lo > hi then lo, hi = fixed[1] or fixed[2], fixed[2] or fixed[1] end
+  if lo > hi then lo, hi, whole = fixed[1] or fixed[2], fixed[2] or fixed[1], false end
   if not lo then return nil end
-  return math.min(lo, fixed[1] or lo), math.max(hi, fixed[2] or hi)
+  return math.min(lo, fixed[1] or lo), math.max(hi, fixed[2] or hi), whole
 end
 
---- panel.axis(visit, log, margin, fixed): the axis {lo, hi, log, digits} for the values that `visit` shows to its argument,
---- or nil when there are none.
+--- panel.axis(visit, log, margin, fixed): the axis {lo, hi, log, digits, whole} for the values that `visit` shows to its
+--- argument, or nil when there are none.
 function panel.axis(visit, log, margin, fixed)
   fixed = fixed or {}
-  local lo, hi = bounds(visit, fixed)
+  local lo, hi, whole = bounds(visit, fixed)
   if not lo then return nil end
   lo, hi = widen(lo, hi, log, margin, fixed)
   if lo >= hi then -- the one fixed end lies beyond all data, and stays
     local step = math.max(1, math.abs(fixed[1] or fixed[2]))
     if fixed[1] then hi = lo + 9 * step elseif log then lo = hi / 10 else lo = hi - 9 * step end
   end
-  return { lo = lo, hi = hi, log = log, digits = digits_for(lo, hi) }
+  local is_free = not (fixed[1] or fixed[2])
+  return { lo = lo, hi = hi, log = log, digits = digits_for(lo, hi), whole = whole and (is_free or hi - lo >= 2) }
 end
 
 local function visit_x(layers)

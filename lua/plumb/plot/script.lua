@@ -38,7 +38,7 @@ function terminal.png(canvas)
     "if (strstrt(GPVAL_TERMINALS, ' pngcairo ')) {",
     ("  set terminal pngcairo size %s enhanced font 'Sans,10.5' background '#ffffff'"):format(size(canvas)),
     "} else {",
-    ("  set terminal png size %s enhanced medium background '#ffffff'"):format(size(canvas)),
+    ("  set terminal png size %s enhanced truecolor font 'Sans,10.5' background '#ffffff'"):format(size(canvas)),
     "}",
   }
 end

@@ -1,4 +1,4 @@
---- Draws a run's losses live, while it trains: in a window, or with characters in the terminal.
+--- Draws a run's losses live, while it trains: in a window, or in the terminal.
 --
 -- The loop calls watch:update at every step. That adds the loss to a short list and now and then sends a figure to a gnuplot
 -- that draws on its own; it never waits. A figure that is not drawn yet is waited for by leaving the next ones out.
@@ -20,7 +20,7 @@ local Watch = {}
 Watch.__index = Watch
 Watch.__name = "plumb.watch"
 
-local OPTIONS = { interval = "seconds", logy = "flag", as = { "window", "text" }, timeout = "seconds", gnuplot = "text",
+local OPTIONS = { interval = "seconds", logy = "flag", as = { "window", "sixel", "text" }, timeout = "seconds", gnuplot = "text",
   window = "count" }
 local INTERVAL = 1        -- seconds between figures
 local SHARE = 0.01        -- of the time that drawing may take, here and in gnuplot
@@ -65,17 +65,16 @@ end
 local RECORDS = { "train_loss", "test_loss", "train_accuracy", "test_accuracy" }
 
 --- watch.new(run, options): watches a run. options: interval = seconds between figures, 1 (longer where drawing takes more than
---- a hundredth of the time), logy = true (false where a loss is not positive), as = "window" or "text", window = number of the
---- window, 1; timeout = seconds, gnuplot = the program.
+--- a hundredth of the time), logy = true (false where a loss is not positive), as = "window", "sixel" or "text" (by default as
+--- figure:show does), window = number of the window, 1; timeout = seconds, gnuplot = the program.
 function watch.new(run, options)
   options = options_of.check(options, "watch", OPTIONS)
   local self = setmetatable({ run = run, options = options, interval = options.interval or INTERVAL, stride = 1, countdown = 1,
     steps = new_track(), records = {} }, Watch)
   for _, name in ipairs(RECORDS) do self.records[name] = { track = new_track(), seen = 0 } end
   self.kind = display.choose(options)
-  if self.kind ~= "window" then self.kind = "text" end
   -- Without a screen and a terminal nobody could see it; the progress line is for that.
-  self.is_on = self.kind == "window" or options.as == "text" or process.isatty(1) and os.getenv("TERM") ~= "dumb"
+  self.is_on = self.kind == "window" or options.as ~= nil or process.isatty(1) and os.getenv("TERM") ~= "dumb"
   self.looked_at = process.time()
   self.next_draw = self.looked_at + self.interval
   return self
@@ -127,11 +126,12 @@ local function one_panel(curves, options) return panel.make(series.check(curves,
 function Watch:figure()
   local run = self.run
   self:take_records()
-  local losses, accuracies = self:losses(), self:curves("accuracy")
-  local panels = { one_panel(losses, { title = ("step %d, epoch %d"):format(run.step, run.epoch), xlabel = "epoch",
-    ylabel = "loss", logy = self.options.logy ~= false and all_positive(losses) }) }
-  if #accuracies > 0 then panels[2] = one_panel(accuracies, { xlabel = "epoch", ylabel = "accuracy" }) end
-  return figures.of_panels(panels)
+  local losses, accuracies, title = self:losses(), self:curves("accuracy"), ("step %d, epoch %d"):format(run.step, run.epoch)
+  local is_text = self.kind == "text" -- a terminal is small: the losses alone
+  local panels = { one_panel(losses, { title = is_text and title or nil, xlabel = "epoch", ylabel = "loss",
+    logy = self.options.logy ~= false and all_positive(losses) }) }
+  if #accuracies > 0 and not is_text then panels[2] = one_panel(accuracies, { xlabel = "epoch", ylabel = "accuracy" }) end
+  return figures.of_panels(panels, { title = not is_text and title or nil })
 end
 
 -- ---- drawing ---------------------------------------------------------------------------------------------------
@@ -145,8 +145,8 @@ end
 
 --- watch:close(): draws no more for now; what is under way is left out. watch:update() begins again.
 function Watch:close()
-  if self.channel and self.kind == "text" then self.channel:stop() end
-  self.channel, self.lines = nil, nil
+  if self.channel and self.kind ~= "window" then self.channel:stop() end
+  self.channel, self.lines, self.used = nil, nil, nil
 end
 
 function Watch:open()
@@ -158,21 +158,43 @@ function Watch:open()
 end
 
 function Watch:script()
-  if self.kind == "window" then return display.window_script(self:figure(), self.options.window or 1, self.options) end
+  local figure = self:figure()
+  if self.kind == "window" then return display.window_script(figure, self.options.window or 1, self.options) end
+  if self.kind == "sixel" then
+    local drawing, rows = display.sixel_script(figure)
+    self.rows = rows
+    return "reset\n" .. drawing
+  end
   local columns = math.min(TEXT_COLUMNS, process.terminal_width() or TEXT_COLUMNS) - 1
-  local single = { panels = { self:figure().panels[1] }, columns = 1 } -- the losses; a terminal is small
-  return "reset\n" .. script.write(single, script.canvas("text", single, math.max(40, columns)))
+  return "reset\n" .. script.write(figure, script.canvas("text", figure, math.max(40, columns)))
 end
 
--- In text each figure takes the place of the one before.
-function Watch:print_text()
-  local drawn = self.channel:take_output():gsub("\f", ""):gsub("[ \t]+\n", "\n"):gsub("^\n+", ""):gsub("%s+$", "")
-  if drawn == "" then return end
+-- A figure of characters with its line ends, and how many lines they are.
+local function text_lines(output)
+  local drawn = output:gsub("\f", ""):gsub("[ \t]+\n", "\n"):gsub("^\n+", ""):gsub("%s+$", "")
+  if drawn == "" then return nil end
+  return drawn .. "\n", select(2, drawn:gsub("\n", "")) + 1
+end
+
+-- Where the cursor stands behind a picture differs between terminals: it goes back to where it was (DECSC, DECRC), in rows
+-- that were made free before.
+local function picture_lines(output, rows)
+  local drawn = display.sixel(output)
+  if not drawn then return nil end
+  return ("%s\27[%dA\0277%s\0278\27[%dB"):format(("\n"):rep(rows), rows, drawn, rows), rows
+end
+
+-- In a terminal each figure takes the place of the one before.
+function Watch:print()
+  local output = self.channel:take_output()
+  local drawn, lines
+  if self.kind == "sixel" then drawn, lines = picture_lines(output, self.rows) else drawn, lines = text_lines(output) end
+  if not drawn then return end
   progress.hide()
   if self.lines and process.isatty(1) then io.stdout:write(("\27[%dA\27[J"):format(self.lines)) end
-  io.stdout:write(drawn, "\n")
+  io.stdout:write(drawn)
   io.stdout:flush()
-  self.lines = select(2, drawn:gsub("\n", "")) + 1
+  self.lines = lines
 end
 
 function Watch:give_up_stuck(seconds)
@@ -190,10 +212,17 @@ function Watch:collect()
   elseif state == "busy" then
     local seconds = gnuplot.timeout(self.options)
     if process.time() - self.channel.sent_at > seconds then self:give_up_stuck(seconds) end
-  elseif self.kind == "text" then
-    self:print_text()
+  elseif self.kind ~= "window" then
+    self:print()
   end
   return state == "idle"
+end
+
+-- What gnuplot took for the figure before; nothing for its first one, with which it has to start, too.
+function Watch:drawing_seconds()
+  local before = self.channel.drawn > 1 and self.used
+  self.used = self.channel:processor_seconds()
+  return before and self.used - before or 0
 end
 
 function Watch:draw(now)
@@ -204,8 +233,9 @@ function Watch:draw(now)
   end
   if self.changed == self.run.step then return end
   self.changed = self.run.step
+  local seconds = self:drawing_seconds()
   self.channel:send(self:script())
-  self.next_draw = now + math.max(self.interval, (process.time() - now) / SHARE)
+  self.next_draw = now + math.max(self.interval, (process.time() - now + seconds) / SHARE)
 end
 
 --- watch:update(): one step is done, and run.loss is its loss. Call it at every step; it costs next to nothing.
