@@ -388,7 +388,7 @@ describe("plot", function()
       local name = text:gsub("[%z/]", "_"):sub(1, 80)
       assert(named:save(name .. ".svg"))
       assert(figure:save(name .. ".gp"))
-      assert(figure:text(80))
+      assert(plot.figure { title = text, panels = { listed, grouped, histogram, runs, heatmap, images, contour } }:text(80))
       assert(named:show { as = "sixel" })
       local started, drawn = pcall(named.text, named, 80, { gnuplot = text }) -- the name of a program, not a command
       assert(not (started and drawn))
