@@ -97,6 +97,21 @@ describe("values", function()
     assert.equal("1\n{2}\n[3]\n[float32 (1)]\n", answers("1, {2}, plumb.tensor{3}\n"))
   end)
 
+  it("that are figures are drawn, unless they are muted", function()
+    local drawn = answers("plot.lines({1, 2}, {title = 'drawn here'})\n")
+    has(drawn, "   drawn here\n", "+-----", "*")
+    lacks(drawn, "figure")
+    assert.equal("", answers("plot.lines({1, 2}, {title = 'drawn here'});\n"))
+    has(answers("7, plot({1, 2}, {title = 'first'}), 8, plot.heatmap({{1, 2}}, {title = 'second'})\n"), "7\t8\n", " first\n",
+      "\nsecond\n    1  2\n1   1  2\n")
+    has(answers("f = plot.lines({1, 2}, {title = 'again'});\nf\n"), "  again\n")
+    has(answers("{plot.lines {1}}\n"), "figure 'untitled': 1 panel")
+  end)
+
+  it("that are called like functions are shown by what they say of themselves", function()
+    has(answers("fit\nplot\n"), "fit(model, train, options) ", "plot(series, options), plot(x, series, options)")
+  end)
+
   it("that are large are shown in part", function()
     local out = answers("t = {} for i = 1, 1e5 do t[i], t['k' .. i] = i, i end\nt\n{t}\n('x'):rep(100)\n{('x'):rep(100)}\n")
     has(out, "  40,\n  k1", "... 199920 more", "{{200000 entries}}", ("\n%s\n"):format(("x"):rep(100)),

@@ -24,6 +24,18 @@ describe("nn.summary", function()
     assert.truthy(nn.summary(nn.ReLU()):find("0 parameters", 1, true))
   end)
 
+  it("knows the shape of what the model was called with", function()
+    local model = images()
+    model(plumb.zeros(3, 1, 28, 28))
+    assert.equal(nn.summary(model, { 1, 28, 28 }), nn.summary(model))
+    assert.is_false((pcall(model, plumb.zeros(3, 2, 28, 28))))
+    assert.equal(nn.summary(model, { 1, 28, 28 }), nn.summary(model))
+    local other = images()
+    plumb.fit(other, { x = plumb.zeros(4, 1, 28, 28), y = plumb.ones(4):cast("int64") }, { loss = nn.CrossEntropyLoss(),
+      optimizer = plumb.optim.SGD {}, epochs = 1, batch = 2, progress = false })
+    assert.equal(nn.summary(other, { 1, 28, 28 }), nn.summary(other))
+  end)
+
   it("changes neither the model nor the random numbers", function()
     plumb.manual_seed(3)
     local model = images()

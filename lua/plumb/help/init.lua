@@ -28,8 +28,8 @@ local function module_name(t)
   end
 end
 
--- What a class or a module says of itself: a text, or a function whose docstring counts.
-local function own_doc(t)
+--- help.own_doc(t) -> what a class or a module says of itself, or nil: a text, or the docstring of a function
+function help.own_doc(t)
   local doc = type(t) == "table" and rawget(t, "doc")
   if type(doc) == "function" then return docstrings.above(doc) end
   return type(doc) == "string" and doc or nil
@@ -78,7 +78,7 @@ end
 local function object_text(x)
   local class = debug.getmetatable(x)
   if type(class) ~= "table" then return nil end
-  local doc = own_doc(class)
+  local doc = help.own_doc(class)
   if core.is_tensor(x) then doc, class = "A tensor: an array of numbers of one dtype.", core.methods end
   return doc and doc .. names_text("Methods", method_names(class))
 end
@@ -87,7 +87,7 @@ end
 function help.text(x)
   if type(x) == "string" then return core.operators[x] and help.operator_text(core.operators[x]) or nil end
   if type(x) == "function" then return function_text(x) end
-  local doc = own_doc(x)
+  local doc = help.own_doc(x)
   if doc then return doc end
   local name = type(x) == "table" and module_name(x)
   return name and module_text(name, x) or object_text(x)

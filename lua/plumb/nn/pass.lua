@@ -126,6 +126,12 @@ local function finish(self, module, ...)
   return table.unpack(results, 1, results.n + 1)
 end
 
+-- What nn.summary may know of the inputs: the shape of one sample.
+local function remember(module, x, ...)
+  if core.is_tensor(x) and x:dim() > 1 then rawset(module, "sample_shape", { table.unpack(x:shape(), 2) }) end
+  return ...
+end
+
 --- Pass.run(module, x) or Pass.run(module, x, theta, options): what the module makes of x, with the options of module:at.
 function Pass.run(module, x, theta, options)
   local pass = setmetatable({ root = module:root() }, Pass)
@@ -136,7 +142,7 @@ function Pass.run(module, x, theta, options)
       pass.buffers, pass.buffer_shift, pass.given = options.buffers, module.buffer_part.offset, true
     end
   end
-  return finish(pass, module, module:forward(x, pass))
+  return remember(module, x, finish(pass, module, module:forward(x, pass)))
 end
 
 return Pass

@@ -18,10 +18,10 @@ local function first_with_parameters(module)
   end
 end
 
--- The shape of one sample as far as the layers tell: that of Linear's inputs.
+-- The shape of one sample: that of the last one, or as far as the layers tell, that of Linear's inputs.
 local function guess_shape(module)
   local first = first_with_parameters(module)
-  return first and first.name == "Linear" and { first.inputs } or nil
+  return rawget(module, "sample_shape") or first and first.name == "Linear" and { first.inputs } or nil
 end
 
 local function batches_of(module, shape)
@@ -78,8 +78,8 @@ local function write(module, rows, with_shapes)
 end
 
 --- nn.summary(model, shape) -> text: the model as a table of its layers with the shapes of their outputs and the numbers of
---- their parameters. shape is that of one sample, such as {1, 28, 28}; it may be left out where the first layer with
---- parameters is Linear, and otherwise the table has no shapes. `n` is the size of a batch.
+--- their parameters. shape is that of one sample, such as {1, 28, 28}; it may be left out when the model has been called
+--- before, or where the first layer with parameters is Linear; otherwise the table has no shapes. `n` is the size of a batch.
 local function summary(model, shape)
   if not Module.is(model) then report.fail("summary: a module was expected, not %s", type(model)) end
   if shape ~= nil and type(shape) ~= "table" then report.fail("summary: the shape is a table such as {1, 28, 28}") end

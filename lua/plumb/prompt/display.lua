@@ -78,10 +78,10 @@ local function first_line(text)
   return line .. (#line < #text and " " .. terminal.dots or "")
 end
 
--- The documentation of something that is called like a function: a class, or a loss.
+-- The documentation of something that is called like a function: a class, a loss, or fit.
 local function class_doc(t)
   local meta = debug.getmetatable(t)
-  return type(meta) == "table" and rawget(meta, "__call") and type(rawget(t, "doc")) == "string" and rawget(t, "doc")
+  return type(meta) == "table" and rawget(meta, "__call") and help.own_doc(t)
 end
 
 --- display.brief(value) -> one short line about a value
@@ -169,15 +169,27 @@ function display.text(value)
   return tostring(value)
 end
 
---- display.values(values) -> the values of table.pack: side by side where each is one line, else below each other
-function display.values(values)
-  local texts, in_lines = {}, false
+-- What draws itself instead of being printed: figures.
+local function show_method(value)
+  local meta = debug.getmetatable(value)
+  return type(meta) == "table" and rawget(meta, "__show")
+end
+
+--- display.show(values): prints the values of table.pack, side by side where each is one line, else below each other; figures
+--- are drawn.
+function display.show(values)
+  local texts, figures, in_lines = {}, {}, false
   for i = 1, math.min(values.n, MAX_ENTRIES) do
-    texts[i] = display.text(values[i])
-    in_lines = in_lines or texts[i]:find("\n", 1, true) ~= nil
+    if show_method(values[i]) then
+      figures[#figures + 1] = values[i]
+    else
+      texts[#texts + 1] = display.text(values[i])
+      in_lines = in_lines or texts[#texts]:find("\n", 1, true) ~= nil
+    end
   end
   if values.n > MAX_ENTRIES then texts[#texts + 1] = more_text(values.n - MAX_ENTRIES) end
-  return table.concat(texts, in_lines and "\n" or "\t")
+  if #texts > 0 then io.stdout:write(table.concat(texts, in_lines and "\n" or "\t"), "\n") end
+  for _, figure in ipairs(figures) do show_method(figure)(figure) end
 end
 
 return display

@@ -45,8 +45,8 @@ end
 function prompt.show(text, ...)
   local values = table.pack(...)
   if values.n == 0 then return end
-  if not is_muted(text) then io.stdout:write(display.values(values), "\n") end
   if values[1] ~= nil then globals.keep(values[1]) end
+  if not is_muted(text) then display.show(values) end
 end
 
 local function leave() os.exit(true, true) end
