@@ -108,6 +108,21 @@ describe("a figure", function()
     is_alive(terminal)
     leave(terminal)
   end)
+
+  it("that gnuplot does not finish is left at Ctrl-C", function()
+    local gnuplot = programs.new_folder() .. "/hanging"
+    programs.write_file(gnuplot, "#!/bin/sh\nexec sleep 100\n")
+    os.execute("chmod +x " .. gnuplot)
+    local terminal = open_terminal { environment = "PLUMB_PLOT=text PLUMB_GNUPLOT=" .. gnuplot }
+    for turn = 1, 3 do
+      terminal:type("plot.lines({1, 4, 2})\r")
+      os.execute(("sleep %.3f"):format(math.random() * 0.3))
+      terminal:type(CTRL_C)
+      terminal:press_until(("'turn ' .. 'is %d'\r"):format(turn), ("turn is %d\r\n"):format(turn))
+    end
+    leave(terminal)
+    assert.falsy(terminal.screen:find("error:", 1, true))
+  end)
 end)
 
 describe("history", function()

@@ -176,7 +176,7 @@ local function show_method(value)
 end
 
 --- display.show(values): prints the values of table.pack, side by side where each is one line, else below each other; figures
---- are drawn.
+--- are drawn, or where that fails described.
 function display.show(values)
   local texts, figures, in_lines = {}, {}, false
   for i = 1, math.min(values.n, MAX_ENTRIES) do
@@ -189,7 +189,9 @@ function display.show(values)
   end
   if values.n > MAX_ENTRIES then texts[#texts + 1] = more_text(values.n - MAX_ENTRIES) end
   if #texts > 0 then io.stdout:write(table.concat(texts, in_lines and "\n" or "\t"), "\n") end
-  for _, figure in ipairs(figures) do show_method(figure)(figure) end
+  for _, figure in ipairs(figures) do
+    if not show_method(figure)(figure) then io.stdout:write(tostring(figure), "\n") end
+  end
 end
 
 return display

@@ -114,8 +114,9 @@ end
 
 -- ---- the texts ----
 
+-- It does not matter which of the library's lines was interrupted.
 local function heading(message)
-  if message == "interrupted!" then return terminal.paint("error", message) end
+  if message == "interrupted!" or message:find(":%d+: interrupted!$") then return terminal.paint("error", "interrupted!") end
   return terminal.paint("error", "error:") .. " " .. message
 end
 
