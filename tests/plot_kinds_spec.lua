@@ -172,6 +172,8 @@ describe("plot.heatmap", function()
     local drawn = plot.heatmap({ { 1, 25 }, { 3, 4 } }, { row_labels = { "up", "down" }, column_labels = { "a", "b" },
       title = "t" }):text(80)
     assert.equal("t\n        a   b\n  up    1  25\ndown    3   4\n", drawn)
+    assert.equal("         1       2\n1     1125  -70000\n", plot.heatmap({ { 1125, -70000 } }):text(80))
+    assert.equal("        1      2\n1   1e+06    0.5\n", plot.heatmap({ { 1e6, 0.5 } }):text(80))
     local wide = plot.heatmap(plumb.arange(200):reshape(2, 100)):text(80)
     has(wide, " .:-=+*#%@", "from 1 to 200")
     for line in wide:gmatch("[^\n]+") do assert.is_true(#line < 80) end

@@ -78,7 +78,7 @@ end
 -- A table of numbers with its labels, or nil where it would be too wide or too long.
 local function number_table(made, columns)
   if made.rows > MOST_TABLE_ROWS or made.row_step ~= 1 or made.column_step ~= 1 then return nil end
-  local format, width, margin = made.numbers or "%.3g", 1, 0
+  local format, width, margin = made.format, 1, 0
   local rows = {}
   for r, row in ipairs(made.cells) do
     rows[r] = {}

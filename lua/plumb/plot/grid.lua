@@ -129,17 +129,20 @@ local function check_labels(labels, count, where)
   return copy
 end
 
+-- Whole numbers, counts say, are written out.
+local function number_format(matrix)
+  for _, row in ipairs(matrix) do
+    for _, value in ipairs(row) do
+      if value == value and (value % 1 ~= 0 or math.abs(value) >= 1e6) then return "%.3g" end
+    end
+  end
+  return "%.0f"
+end
+
 -- true, or a format of one number such as "%.2f".
 local function check_numbers(numbers, matrix, who)
   if numbers == nil or numbers == false then return nil end
-  if numbers == true then
-    for _, row in ipairs(matrix) do
-      for _, value in ipairs(row) do
-        if value == value and value % 1 ~= 0 then return "%.3g" end
-      end
-    end
-    return "%.0f"
-  end
+  if numbers == true then return number_format(matrix) end
   local specification = type(numbers) == "string" and numbers:gsub("%%%%", "") or ""
   local _, count = specification:gsub("%%", "")
   if count ~= 1 or not specification:find("%%[-+ #0]*%d?%d?%.?%d?%d?[eEfgG]") or not pcall(string.format, numbers, 1.0) then
@@ -156,6 +159,7 @@ function grid.heatmap(value, options, who)
   made.row_labels = check_labels(options.row_labels, #matrix, who .. ": option row_labels")
   made.column_labels = check_labels(options.column_labels, #matrix[1], who .. ": option column_labels")
   made.numbers = check_numbers(options.numbers, matrix, who)
+  made.format = made.numbers or number_format(matrix) -- of a table of characters
   made.cells, made.row_step, made.column_step = grid.coarse(matrix, options.logz, made.notes)
   if made.cells ~= matrix then made.row_labels, made.column_labels, made.numbers = nil, nil, nil end
   made.rows, made.columns = #made.cells, #made.cells[1]
