@@ -31,7 +31,7 @@ local IS_WHOLE = {
 -- Remarks that tell a user nothing: it guesses the width of texts (even of those it draws as they are, as if they held its
 -- own markup), empty cells are meant to be empty, and Qt finds a folder by itself.
 local KNOWN = { "[^\n]*difficulty fitting plot titles[^\n]*", "[^\n]*enhanced text mode parser[^\n]*",
-  "[^\n]*matrix contains missing or undefined values[^\n]*", "[^\n]*XDG_RUNTIME_DIR not set[^\n]*" }
+  "[^\n]*matrix contains missing or undefined values[^\n]*", "[^\n]*QStandardPaths: [^\n]*" }
 
 --- gnuplot.clean(said): what gnuplot said, without the characters that steer a terminal, without empty lines, and without
 --- remarks that tell a user nothing.
