@@ -2,7 +2,9 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "fail.h"
 #include "memory.h"
@@ -111,7 +113,7 @@ void is_not_positive(const char *name, const char *which, int verdict) {
 
 /* --- running ----------------------------------------------------------------------------------------------------------- */
 
-enum { MAX_CHUNKS = 64 };
+enum { MAX_CHUNKS = 64, LONG = 1000000000 }; /* LONG: the work that takes a tenth of a second or more */
 
 typedef struct {
     matrix_job job;
@@ -158,6 +160,95 @@ static void report_first_failure(const matrix_run *r) {
     }
 }
 
+/* --- large matrices: LAPACK cannot be stopped, but left alone -------------------------------------------------------------- */
+
+/* A decomposition of seconds runs on another thread and on copies of its own. An interrupt leaves it behind, to be forgotten when
+ * it has come to its end. */
+typedef struct long_run {
+    background_job beside;
+    matrix_run run;
+    operand inputs[2], out;
+    size_t bytes; /* of all, with the numbers behind */
+    struct long_run *next;
+} long_run;
+
+static long_run *left_behind;
+
+static void long_run_free(long_run *l) {
+    node_release((node *)l->run.job.y);
+    memory_release(l, l->bytes);
+}
+
+static void forget_left_behind(void) {
+    for (long_run **link = &left_behind, *l; (l = *link) != NULL;) {
+        if (!pool_wait(&l->beside, 0)) {
+            link = &l->next;
+            continue;
+        }
+        *link = l->next;
+        long_run_free(l);
+    }
+}
+
+/* What is still at work when the program ends must not see OpenBLAS give its memory back. */
+static void end_at_once(int status, void *unused) {
+    (void)unused;
+    forget_left_behind();
+    if (left_behind == NULL) return;
+    fflush(NULL);
+    _exit(status);
+}
+
+static void long_run_over(void *object) {
+    static bool registered;
+    long_run *l = object;
+    l->next = left_behind;
+    left_behind = l;
+    forget_left_behind();
+    if (left_behind != NULL && !registered) registered = on_exit(end_at_once, NULL) == 0;
+}
+
+static void long_run_task(void *context) { run_chunk(&((long_run *)context)->run, 0); }
+
+static size_t rounded(size_t bytes) { return (bytes + 63) / 64 * 64; }
+
+static size_t operand_bytes(const operand *a) { return rounded((size_t)shape_elements(a->shape) * dtype_bytes(a->type)); }
+
+/* The run r, of one chunk, with copies of its inputs and room for its result. */
+static long_run *long_run_new(const matrix_run *r) {
+    const matrix_job *job = &r->job;
+    int count = job->y->input_count;
+    size_t bytes = rounded(sizeof(long_run)) + operand_bytes(job->out) + r->chunk_bytes;
+    for (int k = 0; k < count; k++) bytes += operand_bytes(&job->inputs[k]);
+    long_run *l = memory_allocate(bytes, "the workspace of a matrix decomposition");
+    *l = (long_run){.run = *r, .out = *job->out, .bytes = bytes};
+    char *at = (char *)l + rounded(sizeof *l);
+    for (int k = 0; k < count; k++, at += operand_bytes(&l->inputs[k - 1])) {
+        l->inputs[k] = job->inputs[k];
+        l->inputs[k].data = at;
+        memcpy(at, job->inputs[k].data, (size_t)shape_elements(job->inputs[k].shape) * dtype_bytes(job->inputs[k].type));
+    }
+    l->out.data = at;
+    l->run.workspace = at + operand_bytes(job->out);
+    l->run.job.inputs = l->inputs;
+    l->run.job.out = &l->out;
+    l->run.job.y = node_retain((node *)job->y);
+    return l;
+}
+
+static void run_beside(const matrix_run *r) {
+    enum { MILLISECONDS = 20 }; /* between looks at interrupts */
+    forget_left_behind();
+    scope_reserve();
+    long_run *l = long_run_new(r);
+    pool_start_long(&l->beside, long_run_task, l);
+    scope_add(l, long_run_over);
+    while (!pool_wait(&l->beside, MILLISECONDS))
+        if (pool_ends()) interrupt_check();
+    report_first_failure(&l->run);
+    memcpy(r->job.out->data, l->out.data, (size_t)shape_elements(l->out.shape) * dtype_bytes(l->out.type));
+}
+
 void matrices_run(const matrix_method *method, const node *y, const operand *inputs, const operand *out, lapack_work work) {
     shape s = inputs->shape;
     matrix_run r = {.job = {method, y, inputs, out, 1, rows_of(s), columns_of(s)}};
@@ -169,6 +260,10 @@ void matrices_run(const matrix_method *method, const node *y, const operand *inp
     r.chunks = lesser(pool_chunks(r.job.count * work_of_one, 200000), r.job.count);
     r.chunk_bytes = (size_t)(m * n) * dtype_bytes(inputs->type) + lapack_work_bytes(inputs->type, work);
     r.chunk_bytes = (r.chunk_bytes + 63) / 64 * 64;
+    if (r.job.count == 1 && work_of_one > LONG) {
+        run_beside(&r);
+        return;
+    }
     r.workspace = memory_scoped((size_t)r.chunks * r.chunk_bytes, "the workspace of a matrix decomposition");
     pool_run(r.chunks, run_chunk, &r);
     report_first_failure(&r);

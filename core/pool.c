@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "fail.h"
@@ -175,6 +176,13 @@ static struct {
     long owner;   /* its process */
 } jobs;
 
+static void run_job(background_job *entry) {
+    entry->task(entry->context);
+    pthread_mutex_lock(&jobs.lock);
+    entry->stage = DONE;
+    pthread_cond_broadcast(&jobs.done);
+}
+
 static void *jobs_main(void *unused) {
     pthread_mutex_lock(&jobs.lock);
     for (;;) {
@@ -184,10 +192,7 @@ static void *jobs_main(void *unused) {
         if (jobs.first == NULL) jobs.end = &jobs.first;
         entry->stage = RUNNING;
         pthread_mutex_unlock(&jobs.lock);
-        entry->task(entry->context);
-        pthread_mutex_lock(&jobs.lock);
-        entry->stage = DONE;
-        pthread_cond_broadcast(&jobs.done);
+        run_job(entry);
     }
     return unused;
 }
@@ -203,9 +208,13 @@ static void jobs_prepare(void) {
     jobs.owner = getpid();
 }
 
-void pool_queue(background_job *entry, void (*task)(void *context), void *context) {
+static background_job job_for(void (*task)(void *context), void *context, int stage) {
     jobs_prepare();
-    *entry = (background_job){.task = task, .context = context, .stage = WAITING, .owner = jobs.owner};
+    return (background_job){.task = task, .context = context, .stage = stage, .owner = jobs.owner};
+}
+
+void pool_queue(background_job *entry, void (*task)(void *context), void *context) {
+    *entry = job_for(task, context, WAITING);
     if (pool_threads() == 1) return;
     if (!jobs.started) jobs.started = start_thread(jobs_main, NULL);
     if (!jobs.started) return;
@@ -214,6 +223,30 @@ void pool_queue(background_job *entry, void (*task)(void *context), void *contex
     jobs.end = &entry->next;
     pthread_cond_signal(&jobs.queued);
     pthread_mutex_unlock(&jobs.lock);
+}
+
+static void *long_job_main(void *entry) {
+    run_job(entry);
+    pthread_mutex_unlock(&jobs.lock);
+    return NULL;
+}
+
+void pool_start_long(background_job *entry, void (*task)(void *context), void *context) {
+    *entry = job_for(task, context, RUNNING);
+    if (!start_thread(long_job_main, entry)) long_job_main(entry);
+}
+
+bool pool_wait(background_job *entry, int milliseconds) {
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += milliseconds * 1000000L;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    pthread_mutex_lock(&jobs.lock);
+    while (entry->stage != DONE && pthread_cond_timedwait(&jobs.done, &jobs.lock, &until) == 0) continue;
+    bool done = entry->stage == DONE;
+    pthread_mutex_unlock(&jobs.lock);
+    return done;
 }
 
 /* Takes the entry out of the queue, if it is there. */

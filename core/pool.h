@@ -31,6 +31,10 @@ typedef struct background_job {
     long owner;            /* the process that queued it */
 } background_job;
 void pool_queue(background_job *job, void (*task)(void *context), void *context); /* never fails */
+/* The same for what takes long and must not hold this thread: it gets one of its own, even where computations use one. */
+void pool_start_long(background_job *job, void (*task)(void *context), void *context);
+/* Waits for a long job, this much at most. Is it done? */
+bool pool_wait(background_job *job, int milliseconds);
 /* Returns when the task is done. A job that nobody has taken yet (there is one thread only, or it is busy) is run here. */
 void pool_await(background_job *job);
 

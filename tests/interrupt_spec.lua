@@ -91,6 +91,22 @@ describe("Ctrl-C", function()
     } do stops("local plumb = require 'plumb' " .. code) end
   end)
 
+  it("leaves a large decomposition behind, which goes on beside the next one", function()
+    local before = "local plumb = require 'plumb' local a = plumb.randn(2500, 2500):double():evaluate() "
+    for _, name in ipairs { "svdvals", "inv", "qr" } do
+      stops(before .. ("print('go') while true do plumb.linalg.%s(a):evaluate() end"):format(name))
+    end
+    local result = interrupt(programs.PLUMB, before .. [[
+      print('go')
+      local ok, message = xpcall(function() return plumb.linalg.svdvals(a):evaluate() end, function(m)
+        local b = plumb.randn(500, 500, { seed = 1 }):double() -- large enough to go beside as well
+        local x = plumb.linalg.solve(b, b):evaluate()
+        print(tostring(m):match('interrupted') or m, (x - plumb.eye(500):double()):abs():max():item() < 1e-8)
+      end)]])
+    assert.truthy(result.out:find("go", 1, true))
+    assert.truthy((result.out .. result.err):find("interrupted", 1, true), result.out .. result.err)
+  end)
+
   it("stops other programs that are waited for", function()
     stops("local run = require('plumb.core').process.run print('go') while true do run { 'sleep', '1000' } end")
     stops("local plot = require 'plumb'.plot print('go') while true do plot.lines({ 1, 2, 3 }):save('/dev/null/x.png') end")

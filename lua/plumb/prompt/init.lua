@@ -6,7 +6,7 @@
 --   statement;    shows no value
 --   _, _1, _2     the last value, and earlier ones
 --   who()         lists what you made; time(f) and bench(f) tell how long f takes; traceback() all about the last error
---   Ctrl-C        stops what runs, and everything stays as it is (one decomposition of a large matrix ends first); Ctrl-D leaves
+--   Ctrl-C        stops what runs, and everything stays as it is; Ctrl-D leaves
 --
 -- A global that is not defined is an error. ~/.config/plumb/init.lua runs at the start.
 
