@@ -25,7 +25,6 @@ local remote = require "plumb.experiment.remote"
 local repeats = require "plumb.experiment.repeats"
 local results = require "plumb.experiment.results"
 local progress = require "plumb.progress"
-local process = require("plumb.core").process
 
 local experiment = { map = map, Remote = remote }
 
@@ -118,7 +117,7 @@ local function prepare(request, settings, values, given, command)
   local threads, message = use_threads(plumb, given.threads)
   if message then return nil, message end
   local run = setmetatable({ name = request.name, seed = values.seed, quick = values.quick, threads = threads,
-                             resumed = values.resume ~= "", results = results.new(), started = process.time() }, Run)
+                             resumed = values.resume ~= "", results = results.new() }, Run)
   local listed
   run.settings, listed = own_settings(settings, values)
   for _, setting in ipairs(settings) do
@@ -260,12 +259,13 @@ function Run:summary(name, value, meaning) self.results:summary(name, value, mea
 --- {value = "holds", meaning = claim, numbers =}.
 function Run:verdict(name, claim, outcome, numbers) self.results:verdict(name, claim, outcome, numbers) end
 
---- run:finish(): writes summary.json and run.json (the figures and their captions, the time it took) and prints what came out
---- and where the figures are. Raises when the results can't be written, after printing them.
+--- run:finish(): writes summary.json and run.json (the figures and their captions, the seconds it took: of a run that was
+--- stopped all processes together, each up to its last checkpoint) and prints what came out and where the figures are. Raises
+--- when the results can't be written, after printing them.
 function Run:finish()
   if self.finished then text.fail("run:finish: the run has already finished") end
   self.finished = true
-  local seconds = process.time() - self.started
+  local seconds = self.recovery:seconds()
   local recorded, record_message = self.metrics:finish()
   local written, message = self.results:write(self.folder, seconds)
   if recorded and written then self.recovery:remove() end

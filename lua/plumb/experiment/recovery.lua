@@ -1,12 +1,17 @@
 --- How a run that was stopped goes on. The script starts again from its top, with the same settings and so the same numbers;
 --- what takes long finds in DIR/checkpoint/ how far it had come: trainings (run:fit) go on from their last checkpoint, trials
---- (run:map) that had ended are not run again. Each has a file of its own, named by the order of the calls.
+--- (run:map) that had ended are not run again. Each has a file of its own, named by the order of the calls; one more has the
+-- seconds that the run's processes have taken, each of them up to its last checkpoint.
 local checkpoint = require "plumb.files.checkpoint"
-local core_files = require("plumb.core").files
+local core = require "plumb.core"
 local files = require "plumb.files"
 local text = require "plumb.experiment.text"
 
+local core_files, time = core.files, core.process.time
+
 local recovery = {}
+
+local TIME = "/checkpoint/time.safetensors"
 
 local Recovery = {}
 Recovery.__index = Recovery
@@ -15,13 +20,28 @@ Recovery.__index = Recovery
 function recovery.new(given)
   given.counts = { fit = 0, map = 0 }
   given.prefix = given.prefix or ""
-  return setmetatable(given, Recovery)
+  local self = setmetatable(given, Recovery)
+  self.began = self.began or time() - self:seconds_before()
+  return self
 end
 
 --- recovery:within(prefix) -> a table that makes the checkpoints of one trial, in whichever process that is.
 function Recovery:within(prefix)
-  return { folder = self.folder, every = self.every, resuming = self.resuming, prefix = prefix }
+  return { folder = self.folder, every = self.every, resuming = self.resuming, prefix = prefix, began = self.began }
 end
+
+-- What earlier processes noted. It decides no result: a damaged file costs a warning.
+function Recovery:seconds_before()
+  local path = self.folder .. TIME
+  if not self.resuming or not core_files.exists(path) then return 0 end
+  local ok, saved = pcall(files.load_checkpoint, path)
+  if ok then return saved.seconds end
+  self.warn(("%s; the time that the run took before is lost"):format(saved))
+  return 0
+end
+
+--- recovery:seconds() -> how long the run has taken: this process, and those before up to their last checkpoints.
+function Recovery:seconds() return time() - self.began end
 
 -- "DIR/checkpoint/map-1-trial-3-fit-1.safetensors" for the first run:fit in the third trial of the first run:map.
 function Recovery:next_path(kind)
@@ -37,10 +57,14 @@ function Recovery:load(path)
   return value
 end
 
--- Writes a checkpoint's parts. A disk that refuses is a warning, and the checkpoint before stays.
+-- Writes a checkpoint's parts, and the seconds so far. A disk that refuses is a warning, and the checkpoint before stays.
 function Recovery:write(path, parts)
   local ok, message = pcall(core_files.make_directory, self.folder .. "/checkpoint")
-  if ok then ok, message = pcall(core_files.write_atomically, path, parts) end
+  if ok and path then ok, message = pcall(core_files.write_atomically, path, parts) end
+  if ok then
+    local noted = checkpoint.encode({ seconds = self:seconds() }, "run")
+    ok, message = pcall(core_files.write_atomically, self.folder .. TIME, noted)
+  end
   if ok then
     self.refused = nil
   elseif message ~= self.refused then
@@ -48,6 +72,9 @@ function Recovery:write(path, parts)
     self.warn(("no checkpoint: %s; the one before stays, and the run goes on"):format(message))
   end
 end
+
+--- recovery:note_time(): keeps the seconds so far, where something has ended that keeps its own results.
+function Recovery:note_time() self:write() end
 
 --- recovery:remove(): the run has finished.
 function Recovery:remove()

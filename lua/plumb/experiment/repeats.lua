@@ -6,8 +6,6 @@ local map = require "plumb.experiment.map"
 local tensor = require "plumb.tensor"
 local text = require "plumb.experiment.text"
 
-local process = core.process
-
 local repeats = {}
 
 local preset -- in a worker: the values of the run that its script is about to start
@@ -93,8 +91,9 @@ local function report(run, entries, count)
   end
   run:say("\n%s with %d seeds: mean +- standard deviation", run.name, count)
   run.results:print(function(line) run:say("%s", line) end, run.folder)
-  local ok, message = run.results:write(run.folder, process.time() - run.started)
+  local ok, message = run.results:write(run.folder, run.recovery:seconds())
   if not ok then error(message, 0) end
+  run.recovery:remove()
 end
 
 -- metrics.csv: the rows of all seeds, with a first column `seed`, where they have the same columns.
@@ -115,6 +114,12 @@ end
 
 -- ---- all of it ---------------------------------------------------------------------------------------------------
 
+-- The runs have checkpoints of their own; what is kept beside them is the time.
+local function keeper_of(run)
+  local function nothing() end
+  return { load = nothing, within = nothing, save = function() run.recovery:note_time() end }
+end
+
 --- repeats.run(run, values, start, arguments): makes the runs DIR/seed-1 ... and of all DIR/summary.json and DIR/metrics.csv.
 --- Those that had finished before the run was stopped stay; a run that fails is an error when the others are done.
 function repeats.run(run, values, start, arguments)
@@ -131,7 +136,8 @@ function repeats.run(run, values, start, arguments)
         command = ("%s --config %s"):format(text.shell(start), text.shell { path .. "/config.json" }) }
     end
   end
-  map(waiting, work, { workers = run.threads, label = run.name, title = function(one) return "seed " .. one.seed end })
+  map(waiting, work, { workers = run.threads, label = run.name, title = function(one) return "seed " .. one.seed end,
+    keeper = keeper_of(run) })
   join_metrics(run, paths, values.seed)
   report(run, collect(run, paths), #paths)
 end
