@@ -42,8 +42,7 @@ local families = {
 
 -- The training images of a family, a share of the labels replaced by random ones, and the test images with their true labels.
 local function load(family)
-  local train, test = data[settings.dataset]()
-  train = data.subset(train, math.min(family.samples, #train.y))
+  local train, test = data[settings.dataset] { samples = family.samples }
   local chosen = plumb.rand({ #train.y }, { seed = run.seed }):lt(family.noise)
   train.y = chosen:where(plumb.randint(1, 10, { #train.y }, { seed = run.seed + 1 }), train.y)
   return train, data.loader(test, { batch = 100, shuffle = false })

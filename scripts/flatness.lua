@@ -23,8 +23,7 @@ local run = plumb.experiment.start {
   },
 }
 local settings = run.settings
-local train, test = data[settings.dataset]()
-train = data.subset(train, math.min(settings.samples, #train.y))
+local train, test = data[settings.dataset] { samples = settings.samples }
 
 local function network(seed)
   plumb.manual_seed(seed)
@@ -35,10 +34,7 @@ end
 local function training(trial)
   local model = network(trial.seed)
   local history = run:fit(model, train, { loss = nn.CrossEntropyLoss(), optimizer = optim.Adam { lr = trial.lr },
-    epochs = settings.epochs, batch = trial.batch, validate = test, seed = trial.seed, on_epoch = function(h)
-      run:record { training = trial.name, epoch = h.epoch, train_loss = h.train_loss[h.epoch], test_loss = h.test_loss[h.epoch],
-        train_accuracy = h.train_accuracy[h.epoch], test_accuracy = h.test_accuracy[h.epoch] }
-    end })
+    epochs = settings.epochs, batch = trial.batch, validate = test, seed = trial.seed, row = { training = trial.name } })
   return { name = trial.name, theta = model.theta, train_loss = history.train_loss, test_loss = history.test_loss,
     train_accuracy = history.train_accuracy, test_accuracy = history.test_accuracy }
 end
@@ -74,9 +70,9 @@ local function line_between(key, a, b)
   local function summary(name, value, meaning) run:summary(key .. "_" .. name, value, meaning) end
   summary("accuracy_1", accuracy[first], "test accuracy at alpha = 0: " .. a.name)
   summary("accuracy_2", accuracy[last], "test accuracy at alpha = 1: " .. b.name)
-  summary("accuracy_low", accuracy[low], "least test accuracy between them")
-  summary("alpha_low", alphas[low], "where that is")
-  summary("loss_high", math.max(table.unpack(at.train_loss, first, last)), "highest training loss between them, in nats")
+  summary("accuracy_low", accuracy[low], "least test accuracy between the ends")
+  summary("alpha_low", alphas[low], "the alpha where it is")
+  summary("loss_high", math.max(table.unpack(at.train_loss, first, last)), "highest training loss between the ends, in nats")
   run:verdict(key .. "_barrier", ("between %s and %s the test accuracy falls by 0.05 or more"):format(a.name, b.name),
     math.min(accuracy[first], accuracy[last]) - accuracy[low] >= 0.05,
     ("%.4f and %.4f at the ends, %.4f at alpha %.2f"):format(accuracy[first], accuracy[last], accuracy[low], alphas[low]))

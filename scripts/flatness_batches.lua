@@ -24,8 +24,7 @@ local run = plumb.experiment.start {
   },
 }
 local settings = run.settings
-local train, test = data[settings.dataset]()
-train = data.subset(train, math.min(settings.samples, #train.y))
+local train, test = data[settings.dataset] { samples = settings.samples }
 
 -- One training, in a worker process, and what is measured at its end.
 local function training(batch)

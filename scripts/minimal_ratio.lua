@@ -51,7 +51,7 @@ local function trial(target, seed)
 end
 
 local formulas = { sinc = "sin(5πx) / (5πx)", sign = "sign(sin(5πx))" }
-local labels = { ratio = "positive eigenvalues / parameters", sampled = "share of perturbations that raise the loss" }
+local labels = { ratio = "share of positive eigenvalues", sampled = "share of perturbations that raise the loss" }
 local function rank_correlation(x, y) return measure.correlation(x, y, { rank = true }) end
 for _, target in ipairs { "sinc", "sign" } do
   local function summary(name, value, meaning) run:summary(target .. "_" .. name, value, target .. ": " .. meaning) end
@@ -60,7 +60,7 @@ for _, target in ipairs { "sinc", "sign" } do
   for _, point in ipairs(points) do
     columns[point] = measure.columns(columns[point])
     columns[point].arrived = plumb.tensor(columns[point].converged):sum():item()
-    summary(point .. "_gradient", measure.median(columns[point].gradient), "median gradient norm there")
+    summary(point .. "_gradient", measure.median(columns[point].gradient), "median gradient norm at " .. point .. " points")
   end
   summary("converged", columns.critical.arrived, "networks whose gradient norm reached 1e-8")
   for _, name in ipairs { "ratio", "sampled" } do
@@ -68,11 +68,12 @@ for _, target in ipairs { "sinc", "sign" } do
     for i, point in ipairs(points) do
       local at, key, words = columns[point], point .. "_" .. name, labels[name]
       local r = rank_correlation(at[name], at.loss)
-      summary(key, r or "none", "rank correlation of the " .. words .. " with the loss")
+      local said = r and ("rank correlation %.2f"):format(r)
+      summary(key, r or "none", ("rank correlation of the %s with the loss at %s points"):format(words, point))
       run:verdict(target .. "_" .. key .. "_follows", ("%s, %s points: the smaller the loss, the larger the %s")
         :format(target, point, words), point == "critical" and 2 * at.arrived < #found and "not converged" or (r or 0) <= -0.5,
-        ("rank correlation %.2f; %d of %d gradients reached 1e-8"):format(r or 0, at.arrived, #found))
-      clouds[i] = { x = at.loss, y = at[name], name = point .. (r and " points, rank correlation %.2f" or " points"):format(r) }
+        ("%s; %d of %d gradients reached 1e-8"):format(said or "no correlation, all are equal", at.arrived, #found))
+      clouds[i] = { x = at.loss, y = at[name], name = point .. " points" .. (said and ", " .. said or "") }
     end
     run:figure(target .. "_" .. name, plot.scatter(clouds, { logx = true, xlabel = "loss (mean squared error)",
       ylabel = labels[name], title = ("%d networks on %s"):format(#found, formulas[target]) }), "Each dot is a network, near a "

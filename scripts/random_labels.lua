@@ -26,8 +26,7 @@ local run = plumb.experiment.start {
   },
 }
 local settings = run.settings
-local train, test = data[settings.dataset]()
-train = data.subset(train, math.min(settings.samples, #train.y))
+local train, test = data[settings.dataset] { samples = settings.samples }
 if run.quick then test = data.subset(test, 1000) end
 
 -- A label is replaced where a uniform number falls below the share; the new one may by chance be the true one.
@@ -40,11 +39,7 @@ local results = run:map(settings.shares, function(share)
   plumb.manual_seed(run.seed)
   local model = nn.Sequential { nn.Flatten(), nn.Linear(784, 512), nn.ReLU(), nn.Linear(512, 10) }
   local history = run:fit(model, set, { loss = nn.CrossEntropyLoss(), optimizer = optim.Adam { lr = settings.lr },
-    epochs = settings.epochs, batch = settings.batch, validate = test, seed = run.seed, on_epoch = function(h)
-      local e = h.epoch
-      run:record { share = share, epoch = e, train_loss = h.train_loss[e], test_loss = h.test_loss[e],
-        train_accuracy = h.train_accuracy[e], test_accuracy = h.test_accuracy[e] }
-    end })
+    epochs = settings.epochs, batch = settings.batch, validate = test, seed = run.seed, row = { share = share } })
   local loss, accuracy = plumb.fit.evaluation(model, nn.cross_entropy, true)(set)
   return { loss = loss, train_accuracy = accuracy, test_accuracy = history.test_accuracy[settings.epochs],
     train_losses = history.train_loss, test_losses = history.test_loss }

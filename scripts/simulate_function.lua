@@ -47,10 +47,7 @@ local results = run:map(trials, function(trial)
   local model = nn.Sequential(layers)
   local history = run:fit(model, { x = x, y = y[trial.target] }, {
     loss = nn.MSELoss(), optimizer = optim.Adam { lr = settings.lr }, epochs = settings.epochs, batch = settings.batch,
-    seed = run.seed, on_epoch = function(h)
-      run:record { target = trial.target, network = trial.network, epoch = h.epoch, train_loss = h.train_loss[h.epoch] }
-    end,
-  })
+    seed = run.seed, row = { target = trial.target, network = trial.network } })
   return { losses = history.train_loss, prediction = model(x):flatten(), parameters = model.size }
 end)
 

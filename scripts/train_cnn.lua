@@ -23,8 +23,7 @@ local run = plumb.experiment.start {
   },
 }
 local settings = run.settings
-local train, test = data[settings.dataset]()
-train = data.subset(train, math.min(settings.samples, #train.y))
+local train, test = data[settings.dataset] { samples = settings.samples }
 if run.quick then test = data.subset(test, 1000) end
 
 local function stage(inputs, outputs)
@@ -45,12 +44,8 @@ for i, network in ipairs { { "simple", "SimpleCNN", simple }, { "advanced", "Adv
   local key, name, model = network[1], network[2], network[3]()
   local history = run:fit(model, train, {
     loss = nn.CrossEntropyLoss(), optimizer = optim.Adam { lr = settings.lr }, epochs = settings.epochs,
-    batch = settings.batch, validate = test, seed = run.seed, progress = name,
-    on_step = function(h) h.optimizer.lr = settings.lr * (1 + math.cos(math.pi * h.step / steps)) / 2 end,
-    on_epoch = function(h)
-      run:record { network = name, epoch = h.epoch, train_loss = h.train_loss[h.epoch], test_loss = h.test_loss[h.epoch],
-        train_accuracy = h.train_accuracy[h.epoch], test_accuracy = h.test_accuracy[h.epoch] }
-    end })
+    batch = settings.batch, validate = test, seed = run.seed, progress = name, row = { network = name },
+    on_step = function(h) h.optimizer.lr = settings.lr * (1 + math.cos(math.pi * h.step / steps)) / 2 end })
   local function summary(what, value, meaning) run:summary(key .. "_" .. what, value, name .. ": " .. meaning) end
   local train_loss, train_accuracy = plumb.fit.evaluation(model, nn.cross_entropy, true)(train)
   summary("train_loss", train_loss, "cross-entropy on the training images at the end, in nats")

@@ -25,10 +25,8 @@ local settings = run.settings
 local x = plumb.linspace(1e-4, 1, 500):reshape(-1, 1)
 local tasks = {
   { name = "images", title = "images", epochs = settings.image_epochs, loss = nn.cross_entropy, layer = 4, format = "%.1f %%",
-    result = "test accuracy, %", load = function()
-      local training, test = data[settings.dataset]()
-      return data.subset(training, math.min(settings.samples, #training.y)), test
-    end, build = function()
+    result = "test accuracy, %", load = function() return data[settings.dataset] { samples = settings.samples } end,
+    build = function()
       return nn.Sequential { nn.Flatten(), nn.Linear(784, 64), nn.ReLU(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10) }
     end },
   { name = "function", title = "sin(5πx) / (5πx)", epochs = settings.function_epochs, loss = nn.mse_loss, layer = 3,

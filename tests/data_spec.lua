@@ -288,6 +288,12 @@ describe("data", function()
       raises("data_spec.lua:%d+: unknown option 'rot'", function() data.mnist { rot = "x" } end)
       raises("'root' is a folder's path, not a number", data.fashion_mnist, { root = 1 })
       raises("options are a table", data.mnist, "x")
+      raises("unknown option 'samples'; the only one is 'root'", data.missing, "mnist", { samples = 1 })
+      for _, samples in ipairs { 0, 1.5, "2" } do
+        raises("data_spec.lua:%d+: option 'samples' is a whole number of examples", function()
+          data.mnist { root = path_of("flat"), samples = samples }
+        end)
+      end
       raises("data_spec.lua:%d+: no data set is called 'cifar'", function() return (data.missing("cifar")) end)
     end)
 
@@ -299,6 +305,12 @@ describe("data", function()
       assert.same({ 1, 10 }, two.y:tolist())
       assert.equal(train.classes, two.classes)
       assert.same({ 3 }, train.y:shape())
+      for samples, count in pairs { [2] = 2, [3] = 3, [1000] = 3 } do
+        local some, test = data.mnist { root = path_of("flat"), samples = samples }
+        assert.same(data.subset(train, count).x:tolist(), some.x:tolist())
+        assert.same(data.subset(train, count).y:tolist(), some.y:tolist())
+        assert.same({ train.classes, select(2, data.mnist { root = path_of("flat") }).y:tolist() }, { some.classes, test.y:tolist() })
+      end
       for _, n in ipairs { 0, 4, 1.5, "2", {} } do
         raises("whole number from 1 to 3", data.subset, train, n)
       end

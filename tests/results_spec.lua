@@ -5,6 +5,8 @@ local lfs = require "lfs"
 
 local experiments = require "experiments"
 local folders = require "folders"
+local script_runs = require "script_runs"
+local support = require "support"
 local read, write, remove, list = folders.read, folders.write, folders.remove, folders.list
 local caught, start = experiments.caught, experiments.start
 
@@ -44,6 +46,34 @@ describe("a run", function()
         assert.equal(values[i], tonumber(written))
       end
       assert.equal(#values, i)
+    end)
+
+    it("has a row for each epoch of a training that asks for them", function()
+      local plumb = require "plumb"
+      local run, x, y = start {}, plumb.rand(6, 2), plumb.tensor({ 1, 2, 1, 2, 1, 2 }, { dtype = "int64" })
+      local function fit(options)
+        options.loss, options.optimizer = plumb.nn.CrossEntropyLoss(), plumb.optim.Adam()
+        options.epochs, options.batch, options.progress = 4, 3, false
+        return run:fit(plumb.nn.Linear(2, 2), { x = x, y = y }, options)
+      end
+      local expected, seen = {}, {}
+      local function expect(h, name, epochs)
+        for e = 1, epochs do
+          expected[#expected + 1] = { epoch = e, network = name, train_loss = h.train_loss[e], train_accuracy = h.train_accuracy[e],
+            test_loss = h.test_loss[e] or "", test_accuracy = h.test_accuracy[e] or "" }
+        end
+      end
+      expect(fit { row = { network = "a" } }, "a", 4)
+      expect(fit { row = { network = "b" }, validate = { x = x, y = y }, on_epoch = function(h)
+        seen[#seen + 1] = h.epoch
+        return h.epoch < 3
+      end }, "b", 3) -- the hook ends it
+      assert.same({ 1, 2, 3 }, seen)
+      local columns, rows = script_runs.read_csv(run.folder .. "/metrics.csv")
+      assert.same({ "epoch", "network", "train_accuracy", "train_loss", "test_accuracy", "test_loss" }, columns)
+      assert.same(expected, rows)
+      support.fails_here(function() fit { row = "deep" } end, "row must be a table of columns")
+      support.fails_here(function() fit { row = {}, on_epoch = 3 } end, "on_epoch must be a function beside row")
     end)
 
     it("writes what is not finite by name, and takes tensors of one element and booleans", function()

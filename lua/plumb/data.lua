@@ -133,13 +133,18 @@ local function read_half(set, images_path, labels_path)
   }
 end
 
-local function check_options(options, level)
+-- The options that are known, or an error; `samples` only where examples are read.
+local function check_options(options, level, samples)
   if options == nil then return {} end
   if type(options) ~= "table" then error("options are a table, such as { root = \"FOLDER\" }", level + 1) end
   for key, value in pairs(options) do
-    if key ~= "root" then error(("unknown option '%s'; the only one is 'root'"):format(tostring(key)), level + 1) end
-    if type(value) ~= "string" then
+    if key == "root" and type(value) ~= "string" then
       error(("option 'root' is a folder's path, not a %s"):format(type(value)), level + 1)
+    elseif key == "samples" and samples and not (math.type(value) == "integer" and value >= 1) then
+      error(("option 'samples' is a whole number of examples from 1 on, not %s"):format(tostring(value)), level + 1)
+    elseif key ~= "root" and not (key == "samples" and samples) then
+      error(("unknown option '%s'; %s"):format(tostring(key), samples and "there are 'root' and 'samples'"
+        or "the only one is 'root'"), level + 1)
     end
   end
   return options
@@ -153,23 +158,26 @@ local function read_set(set, root)
 end
 
 local function load_set(name, options)
-  local read, train, test = pcall(read_set, sets[name], check_options(options, 3).root)
+  options = check_options(options, 3, true)
+  local read, train, test = pcall(read_set, sets[name], options.root)
   if not read then error(train, 3) end
+  if options.samples and options.samples < #train.y then train = sample_set.first(train, options.samples) end
   return train, test
 end
 
 -- ---- for users ----
 
---- data.mnist({root = FOLDER}) -> train, test
+--- data.mnist({root = FOLDER, samples = all}) -> train, test
 --- MNIST's 60,000 and 10,000 handwritten digits (LeCun, Cortes, Burges). Read from the first folder that has its four
 --- IDX files, gzipped or not: each of data.roots() and MNIST/raw in it; with `root` only that one. `make data` brings
---- them. Raises an error that lists the places when they are missing, and names the file that is damaged.
+--- them. With `samples` train holds only the first so many, or all there are. Raises an error that lists the places when they
+--- are missing, and names the file that is damaged.
 function data.mnist(options)
   local train, test = load_set("mnist", options)
   return train, test
 end
 
---- data.fashion_mnist({root = FOLDER}) -> train, test
+--- data.fashion_mnist({root = FOLDER, samples = all}) -> train, test
 --- Fashion-MNIST's 60,000 and 10,000 images of clothing (Xiao, Rasul, Vollgraf 2017), like data.mnist. Looked for in
 --- FashionMNIST/raw and fashion-mnist below each of data.roots(), then where Debian's dataset-fashion-mnist puts it.
 function data.fashion_mnist(options)

@@ -216,6 +216,8 @@ end
 --- run:fit(model, train, options) -> history: plumb.fit, but the training can be stopped at any moment, also by kill -9 or a
 --- power cut: with --resume it goes on from its last checkpoint (see --checkpoint-every) and ends with the same bits. Rows that
 --- its hooks record are kept with it; what else they gather must stand in history.kept, a table of tensors and plain values.
+--- One option more than plumb.fit has: row = {network = "Deep"} makes each epoch a row of metrics.csv, with these columns and
+--- epoch, train_loss, train_accuracy and, where there is a `validate`, test_loss and test_accuracy (accuracies of classifiers).
 function Run:fit(model, train, given) return self.recovery:fit(self, model, train, given) end
 
 Run.seeds = remote.seeds

@@ -60,7 +60,7 @@ end
 local function show(value)
   if type(value) == "boolean" then return value and "yes" or "no" end
   if type(value) == "number" then return text.number(value) end
-  if type(value) == "string" then return value end
+  if type(value) == "string" then return value == "" and "none" or value end
   local entries = {}
   for i, entry in ipairs(value) do entries[i] = text.number(entry) end
   return table.concat(entries, ",")
@@ -177,11 +177,11 @@ local COMMON = {
     help = "folder for what the run leaves behind",
     check = function(path) return path ~= "", "must not be empty" end },
   { name = "overwrite", default = false, help = "replace an earlier run of this experiment in the folder --out" },
-  { name = "config", default = "", shown = "none", placeholder = "FILE",
+  { name = "config", default = "", placeholder = "FILE",
     help = "take settings, seed and the like from a run's config.json" },
   { name = "seeds", default = 1, minimum = 1, maximum = 10000,
     help = "repeat with so many seeds, from --seed on; report mean and standard deviation" },
-  { name = "resume", default = "", shown = "none", placeholder = "DIR",
+  { name = "resume", default = "", placeholder = "DIR",
     help = "go on with the run in DIR, which was stopped, from its last checkpoints" },
   { name = "checkpoint_every", default = 30.0, minimum = 0, help = "seconds of training between checkpoints" },
 }

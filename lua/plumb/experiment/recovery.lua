@@ -82,14 +82,33 @@ function Recovery:remove()
   if not ok then self.warn(message) end
 end
 
---- recovery:fit(run, model, train, options) -> history: plumb.fit with checkpoints. run:record is called for the rows that were
---- recorded before the last one.
+local MEASURED = { "train_loss", "test_loss", "train_accuracy", "test_accuracy" }
+
+-- An on_epoch hook that does what `hook` does and records the epoch's row.
+local function recording(run, row, hook)
+  if type(row) ~= "table" then text.fail("run:fit: row must be a table of columns, {network = \"Deep\"}, not a %s", type(row)) end
+  if hook ~= nil and type(hook) ~= "function" then
+    text.fail("run:fit: on_epoch must be a function beside row, not a %s", type(hook))
+  end
+  return function(history)
+    local epoch, verdict = history.epoch, hook and hook(history)
+    local recorded = { epoch = epoch }
+    for _, name in ipairs(MEASURED) do recorded[name] = history[name][epoch] end
+    for name, value in pairs(row) do recorded[name] = value end
+    run:record(recorded)
+    return verdict
+  end
+end
+
+--- recovery:fit(run, model, train, options) -> history: plumb.fit with checkpoints, and with rows for its epochs (see run:fit).
+--- run:record is called for the rows that were recorded before the last checkpoint.
 function Recovery:fit(run, model, train, given)
   local options = {}
   for name, value in pairs(type(given) == "table" and given or {}) do options[name] = value end
   for _, name in ipairs { "checkpoint", "checkpoint_every", "resume" } do
     if options[name] ~= nil then text.fail("run:fit: %s is what run:fit is for; leave it out", name) end
   end
+  if options.row ~= nil then options.on_epoch, options.row = recording(run, options.row, options.on_epoch), nil end
   local path = self:next_path("fit") .. ".safetensors"
   local saved = self:load(path)
   local rows = saved and saved.rows or {}

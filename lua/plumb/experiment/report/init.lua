@@ -1,6 +1,7 @@
 --- The report of a course: runs its experiments, or takes finished runs, and writes one HTML page and the same as Markdown.
 -- scripts/report.lua says what is in it.
 local core = require "plumb.core"
+local data = require "plumb.data"
 local config = require "plumb.experiment.config"
 local folder = require "plumb.experiment.folder"
 local options = require "plumb.experiment.options"
@@ -49,11 +50,14 @@ local function declare(known)
     end
     return true
   end
+  local images = data.setting()
+  images.help = "which images, where there are some"
+  images.missing = nil -- each experiment that needs them says so itself
   return options.declare({
     { name = "only", default = "", help = "run only these experiments: names with commas between them", check = check_names },
     { name = "from", default = "", help = "take the finished runs in these folders, with commas between them, and run nothing "
       .. "but what --only names" },
-    { name = "dataset", default = "mnist", choices = { "mnist", "fashion_mnist" }, help = "which images, where there are some" },
+    images,
   }, COMMON)
 end
 
