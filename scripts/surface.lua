@@ -15,7 +15,7 @@ local nn, optim, plot, data, measure = plumb.nn, plumb.optim, plumb.plot, plumb.
 local run = plumb.experiment.start {
   name = "surface", description = "The loss around a solution, in random directions and in the plane of the training's path.",
   settings = {
-    { name = "network", default = "mlp", choices = { "mlp", "cnn" }, 
+    { name = "network", default = "mlp", choices = { "mlp", "cnn" },
       help = "784-128-128-10, or SimpleCNN of train_cnn.lua, whose loss takes 50 times as long: use --measured 1000" },
     { name = "epochs", default = 15, quick = 6, minimum = 2, help = "passes over the training images" },
     { name = "batch", default = 64, minimum = 1, help = "images in a batch; Adam at 1e-3" },
