@@ -104,8 +104,9 @@ end
 local function write_settings(out, run)
   if #run.settings == 0 then return end
   write(out, '<div><h3>Settings</h3>\n<table class="settings"><tbody>')
-  for _, setting in ipairs(run.settings) do
-    write(out, '<tr><th scope="row">%s</th><td>%s</td></tr>', escape(words.name(setting.name)), value(setting.value))
+  for _, setting in ipairs(run.settings) do -- on paper two to a line, but for lists
+    write(out, '<tr%s><th scope="row">%s</th><td>%s</td></tr>', type(setting.value) == "table" and ' class="wide"' or "",
+      escape(words.name(setting.name)), value(setting.value))
   end
   write(out, "</tbody></table></div>")
 end

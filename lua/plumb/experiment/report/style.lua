@@ -107,7 +107,7 @@ dd { overflow-wrap: anywhere; }
 .failure { border-left: 4px solid var(--bad); padding: .2rem 0 .2rem 1rem; margin: 1rem 0; }
 pre { font: .86rem/1.5 var(--fixed); white-space: pre-wrap; overflow-wrap: anywhere; margin: 0 0 .8rem; }
 footer { margin-top: 4rem; padding-top: 1rem; border-top: 3px solid var(--ink); font: .875rem/1.5 var(--plain);
-  color: var(--faint); }
+  color: var(--faint); overflow-wrap: anywhere; }
 
 @media (min-width: 76rem) {
   body { display: grid; grid-template-columns: 15rem minmax(0, 1fr); }
@@ -122,8 +122,12 @@ footer { margin-top: 4rem; padding-top: 1rem; border-top: 3px solid var(--ink); 
 @media (max-width: 40rem) {
   body { font-size: 1rem; }
   header { padding-top: 2rem; }
-  .plot { margin: 0 -1.25rem; border-width: 1px 0; border-radius: 0; padding: .35rem 1.25rem; }
-  .plot svg { min-width: 34rem; }
+  .plot { margin: 0 -1.25rem; border-width: 1px 0; border-radius: 0; padding: .35rem 1.25rem;
+    background: linear-gradient(90deg, #fff 30%, #fff0) 0 0 / 3rem 100% no-repeat local,
+      linear-gradient(270deg, #fff 30%, #fff0) 100% 0 / 3rem 100% no-repeat local,
+      linear-gradient(90deg, #0004, #0000) 0 0 / 1rem 100% no-repeat, /* a shadow on each side where there is more */
+      linear-gradient(270deg, #0004, #0000) 100% 0 / 1rem 100% no-repeat, #fff; }
+  .plot svg { min-width: 34rem; mix-blend-mode: multiply; }
   .verdicts li, ol.contents ul li { grid-template-columns: 1fr; gap: .2rem; }
   .verdicts p { grid-column: 1; }
   ol.contents ul { margin-left: 0; }
@@ -161,7 +165,13 @@ footer { margin-top: 4rem; padding-top: 1rem; border-top: 3px solid var(--ink); 
   .mark { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
   .facts, dl, .settings, footer { break-inside: avoid; }
   footer { margin-top: 1.5rem; border-width: 1px; font-size: 8.5pt; }
-  .facts { grid-template-columns: 1fr 1fr; }
+  .facts { grid-template-columns: 1fr 1fr; break-before: avoid; }
+  .numbers tr { break-inside: avoid; }
+  .numbers tbody tr:nth-last-child(-n+4) { break-before: avoid; }
+  .settings tbody { display: grid; grid-template-columns: 1fr 1fr; gap: 0 1.2rem; }
+  .settings tr { display: flex; justify-content: space-between; gap: .8rem; border-bottom: 1px solid var(--line); }
+  .settings tr.wide { grid-column: 1 / -1; }
+  .settings th, .settings td { border: 0; }
   table, dl { font-size: 9pt; }
   p { orphans: 3; widows: 3; }
 }
