@@ -142,7 +142,9 @@ footer { margin-top: 4rem; padding-top: 1rem; border-top: 3px solid var(--ink); 
   :root { color-scheme: light; --ink: #000; --faint: #444; --paper: #fff; --line: #bbb; --shade: #eee; --link: #000;
     --good: #14663a;
     --bad: #9c1c1c; --open: #6b4a00; }
-  body { display: block; font-size: 10.5pt; line-height: 1.45; }
+  html { font-size: 9pt; }
+  p, figcaption, .verdicts { max-width: none; }
+  body { display: block; font-size: 10pt; line-height: 1.4; }
   main { max-width: none; padding: 0; }
   nav { display: none; }
   header { padding-top: 0; }
@@ -156,15 +158,15 @@ footer { margin-top: 4rem; padding-top: 1rem; border-top: 3px solid var(--ink); 
   ol.contents > li { padding: .3rem 0 .35rem; }
   .entry { font-size: 11pt; }
   ol.contents ul { margin-top: .15rem; }
-  ol.contents ul li { font-size: 9.5pt; line-height: 1.35; margin: .1rem 0; grid-template-columns: 7.4rem 1fr; }
+  ol.contents ul li { font-size: 9.5pt; line-height: 1.35; margin: .1rem 0; grid-template-columns: 9.6rem 1fr; }
   ol.contents .mark { font-size: 7.5pt; }
   figure { margin-bottom: 1.1rem; }
   .plot { overflow: visible; border: 0; padding: 0; margin: 0; }
-  .plot svg { width: auto; max-width: 100%; min-width: 0; max-height: 82mm; margin: 0 auto; }
+  .plot svg { width: auto; max-width: 100%; min-width: 0; max-height: 74mm; margin: 0 auto; }
   .plot.tall svg { max-height: 130mm; }
   .mark { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
   .facts, dl, .settings, footer { break-inside: avoid; }
-  footer { margin-top: 1.5rem; border-width: 1px; font-size: 8.5pt; }
+  footer { margin-top: 1.5rem; border-width: 1px; font-size: 8pt; break-before: avoid; }
   .facts { grid-template-columns: 1fr 1fr; break-before: avoid; }
   .numbers tr { break-inside: avoid; }
   .numbers tbody tr:nth-last-child(-n+4) { break-before: avoid; }
@@ -172,7 +174,8 @@ footer { margin-top: 4rem; padding-top: 1rem; border-top: 3px solid var(--ink); 
   .settings tr { display: flex; justify-content: space-between; gap: .8rem; border-bottom: 1px solid var(--line); }
   .settings tr.wide { grid-column: 1 / -1; }
   .settings th, .settings td { border: 0; }
-  table, dl { font-size: 9pt; }
+  .settings tr:not(.wide) td { white-space: nowrap; }
+  table, dl { font-size: 8.5pt; }
   p { orphans: 3; widows: 3; }
 }
 ]]
