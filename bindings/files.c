@@ -59,6 +59,7 @@ typedef struct {
     int descriptor;   /* until the stream owns it; else -1 */
     bool gzipped;
     uint64_t file_bytes;
+    uint32_t noted;    /* the last four bytes: what gzip says of the inflated data's length */
     uint64_t position; /* in the inflated data */
 } Source;
 
@@ -84,6 +85,9 @@ static Source *source_open(lua_State *L, const char *path) {
         luaL_error(L, "cannot read %s: %s", path, strerror(errno));
     if (!S_ISREG(status.st_mode)) luaL_error(L, "cannot read %s: it is not a regular file", path);
     source->file_bytes = (uint64_t)status.st_size;
+    unsigned char end[4] = {0};
+    if (pread(source->descriptor, end, sizeof end, status.st_size - (off_t)sizeof end) == (ssize_t)sizeof end)
+        source->noted = end[0] | (uint32_t)end[1] << 8 | (uint32_t)end[2] << 16 | (uint32_t)end[3] << 24;
 
     source->stream = gzdopen(source->descriptor, "rb");
     if (source->stream == NULL) luaL_error(L, "cannot read %s: out of memory", path);
@@ -184,8 +188,18 @@ static void idx_raise_size(lua_State *L, const Source *source, const IdxHeader *
                (lua_Integer)expected);
 }
 
-/* Before anything is allocated: does the file hold exactly what its header says? The length of gzipped data is known
- * only by inflating them, so they are read twice; a small file that promises too much is refused before that. */
+/* Reads to the end: is it where the header says? */
+static void idx_check_end(lua_State *L, Source *source, const IdxHeader *header) {
+    uint64_t expected = header->header_bytes + header->data_bytes;
+    unsigned char ignored[CHUNK_BYTES];
+    while (source_read(L, source, ignored, sizeof ignored) == sizeof ignored)
+        if (source->position > expected + COUNT_BEYOND) idx_raise_size(L, source, header, source->position, true);
+    if (source->position != expected) idx_raise_size(L, source, header, source->position, false);
+}
+
+/* Before anything is allocated: does the file hold exactly what its header says? The length of gzipped data is known only by
+ * inflating them, so they are read twice unless gzip's own note agrees; a small file that promises too much is refused before
+ * that. */
 static void idx_check_size(lua_State *L, Source *source, const IdxHeader *header) {
     uint64_t expected = header->header_bytes + header->data_bytes;
     if (!source->gzipped) {
@@ -196,10 +210,8 @@ static void idx_check_size(lua_State *L, Source *source, const IdxHeader *header
         luaL_error(L, "%s: truncated: its %I bytes of gzip data cannot hold the %I bytes that the header (%s, "
                    "shape %s) says", source->path, (lua_Integer)source->file_bytes, (lua_Integer)expected,
                    header->type->name, shape_format(header->shape).text);
-    unsigned char ignored[CHUNK_BYTES];
-    while (source_read(L, source, ignored, sizeof ignored) == sizeof ignored)
-        if (source->position > expected + COUNT_BEYOND) idx_raise_size(L, source, header, source->position, true);
-    if (source->position != expected) idx_raise_size(L, source, header, source->position, false);
+    if (source->noted == (uint32_t)expected) return;
+    idx_check_end(L, source, header);
     if (gzseek(source->stream, (z_off_t)header->header_bytes, SEEK_SET) < 0) source_raise(L, source);
     source->position = header->header_bytes;
 }
@@ -240,7 +252,8 @@ static int files_read_idx(lua_State *L) {
             to += got / header.type->width * dtype_bytes(header.type->type);
         }
     }
-    if (left > 0) luaL_error(L, "%s: became shorter while it was read", source->path);
+    if (source->gzipped) idx_check_end(L, source, &header);
+    else if (left > 0) luaL_error(L, "%s: became shorter while it was read", source->path);
     return 1;
 }
 
