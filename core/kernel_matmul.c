@@ -36,7 +36,7 @@
 
 enum {
     DEEPEST = 2048,   /* k of a panel, which shares the second-level cache with rows of x */
-    ENOUGH = 250000, /* multiplications that are worth another thread's attention */
+    ENOUGH = 250000,  /* multiplications that are worth another thread's attention */
     MAX_CHUNKS = 32
 };
 

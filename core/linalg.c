@@ -137,6 +137,8 @@ void matrix_symmetric_part(dtype type, int64_t n, char *out, const char *a, bool
         }
 }
 
+static size_t rounded(size_t bytes) { return (bytes + 63) / 64 * 64; }
+
 static void run_chunk(void *context, int64_t chunk) {
     matrix_run *r = context;
     const matrix_job *job = &r->job;
@@ -210,8 +212,6 @@ static void long_run_over(void *object) {
 
 static void long_run_task(void *context) { run_chunk(&((long_run *)context)->run, 0); }
 
-static size_t rounded(size_t bytes) { return (bytes + 63) / 64 * 64; }
-
 static size_t operand_bytes(const operand *a) { return rounded((size_t)shape_elements(a->shape) * dtype_bytes(a->type)); }
 
 /* The run r, of one chunk, with copies of its inputs and room for its result. */
@@ -258,8 +258,7 @@ void matrices_run(const matrix_method *method, const node *y, const operand *inp
     for (int axis = 0; axis < s.rank - 2; axis++) r.job.count *= s.size[axis];
     if (shape_elements(out->shape) == 0) return;
     r.chunks = lesser(pool_chunks(r.job.count * work_of_one, 200000), r.job.count);
-    r.chunk_bytes = (size_t)(m * n) * dtype_bytes(inputs->type) + lapack_work_bytes(inputs->type, work);
-    r.chunk_bytes = (r.chunk_bytes + 63) / 64 * 64;
+    r.chunk_bytes = rounded((size_t)(m * n) * dtype_bytes(inputs->type) + lapack_work_bytes(inputs->type, work));
     if (r.job.count == 1 && work_of_one > LONG) {
         run_beside(&r);
         return;

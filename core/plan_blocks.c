@@ -42,7 +42,7 @@ static bool is_batch(const cutting *c, const node *n) {
 static int larger(int a, int b) { return a > b ? a : b; }
 
 /* How n's inputs are cut where sums are complete. */
-static int *axes_of_inputs(const cutting *c, const node *n, int *axes) {
+static void axes_of_inputs(const cutting *c, const node *n, int *axes) {
     bool sums = n->input_count > 0;
     for (int i = 0; i < n->input_count; i++) {
         axes[i] = c->axis[n->inputs[i]->number];
@@ -50,7 +50,6 @@ static int *axes_of_inputs(const cutting *c, const node *n, int *axes) {
     }
     for (int i = 0; !sums && i < n->input_count; i++)
         if (axes[i] == SUMMED) axes[i] = WHOLE;
-    return axes;
 }
 
 static bool any_computed(const cutting *c, const node *n) {
@@ -152,7 +151,9 @@ static double choose_stages(cutting *c, node *const *outputs, int output_count, 
     find_wanted(c, outputs, output_count, axes);
     for (int stage = 0; stage < c->stage_count; stage++) {
         stage_figures f = measure_stage(c, stage);
-        bool pays = !f.mixed && f.work >= ENOUGH && f.work < (double)LARGE * f.kernels && (double)(f.sums * c->blocks) * 8 <= f.work && (double)f.rows * 4 <= f.work;
+        bool in_reach = f.work >= ENOUGH && f.work < (double)LARGE * f.kernels;
+        bool few_results = (double)(f.sums * c->blocks) * 8 <= f.work && (double)f.rows * 4 <= f.work;
+        bool pays = !f.mixed && in_reach && few_results;
         if (pays) work += f.work;
         for (int k = 0; !pays && k < c->order->count; k++)
             if (c->stage[k] == stage) c->computed[k] = false;
@@ -403,7 +404,7 @@ static void place_results(const block_graph *b, node *rows, node **outer) {
     }
 }
 
-static bool add_blocks(const cutting *c, int stage, node **outer, int *axes, node **parts) {
+static void add_blocks(const cutting *c, int stage, node **outer, int *axes, node **parts) {
     block_graph b = {.c = c, .stage = stage};
     size_t count = (size_t)c->order->count;
     int most = 0;
@@ -418,7 +419,6 @@ static bool add_blocks(const cutting *c, int stage, node **outer, int *axes, nod
         any = true;
     }
     if (any) place_results(&b, blocks_node(&b, row_of_results(&b, parts), outer), outer);
-    return any;
 }
 
 /* n with inputs of the new graph. */
