@@ -1,5 +1,6 @@
 #include "library.h"
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -71,7 +72,7 @@ static int rep(lua_State *L) {
     const char *text = luaL_checklstring(L, 1, &length), *separator = luaL_optlstring(L, 3, "", &between);
     const lua_Integer n = luaL_checkinteger(L, 2);
     const size_t period = length + between;
-    if (n < 2 || period < 1 || period > SIZE_MAX / 2 / (size_t)n || period * (size_t)n < LONG_TEXT) return standard_rep(L);
+    if (n < 2 || period < 1 || period > INT_MAX / (size_t)n || period * (size_t)n < LONG_TEXT) return standard_rep(L);
     const size_t total = period * (size_t)n - between;
     luaL_Buffer made;
     fill(L, luaL_buffinitsize(L, &made, total), total, text, length, separator, between);
