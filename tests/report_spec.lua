@@ -484,6 +484,40 @@ describe("a report that runs experiments", function()
     assert.is_nil(page:find('id="second"', 1, true))
   end)
 
+  it("runs a script in a second section with settings of its own, and knows such a run again", function()
+    write(script, (REPORT:gsub('{ "missing", "Not written yet" }', [[{ "longer", "Longer", experiment = "first",
+      settings = { epochs = 50 }, quick = { epochs = 6 }, question = "And if it goes on?", task = { "For more epochs." } }]])))
+    local function section_of(page, id) return page:match('<section class="experiment" id="' .. id .. '">(.-)</section>') end
+    write(base .. "/first.mode", "kill\n")
+    assert.equal(1, report(script, "--quick", "--only", "first,longer", "--seed", "3", "--out", out).code)
+    os.remove(base .. "/first.mode")
+    runs_well(script, "--resume", out)
+    local page = read(out .. "/report.html")
+    assert_alone(page)
+    for name, epochs in pairs { first = 4, longer = 6 } do
+      assert_numbers(page, name, out .. "/" .. name)
+      local config = json.decode(read(out .. "/" .. name .. "/config.json"))
+      assert.same({ "first", epochs, true, 3 }, { config.name, config.settings.epochs, config.quick, config.seed })
+      assert.is_truthy(read(out .. "/" .. name .. "/output.log"):find("first: goes on in", 1, true))
+    end
+    local longer = section_of(page, "longer")
+    assert.is_truthy(longer:find("And if it goes on?", 1, true) and longer:find("<p>For more epochs.</p>", 1, true))
+    assert.is_nil(longer:find("Does first work?", 1, true) or longer:find("It says so.", 1, true))
+    assert.is_truthy(longer:find('/first.lua <span class="whole">--quick</span> <span class="whole">--seed 3</span> '
+      .. '<span class="whole">--epochs 6</span></code>', 1, true), longer)
+    assert.is_truthy(section_of(page, "first"):find("Does first work?", 1, true))
+
+    assert.equal(0, report(base .. "/first.lua", "--epochs", "50", "--out", base .. "/fifty").code)
+    assert.equal(0, report(base .. "/first.lua", "--epochs", "7", "--out", base .. "/seven").code)
+    local taken = table.concat({ base .. "/fifty", out .. "/longer", base .. "/seven" }, ",")
+    runs_well(script, "--from", taken, "--out", base .. "/known")
+    page = read(base .. "/known/report.html")
+    for id, folder in pairs { first = "/seven", longer = "/fifty", ["longer-2"] = "/all/longer" } do
+      assert.equal(read(base .. folder .. "/summary.json"), read(base .. "/known/" .. id .. "/summary.json"), id)
+      assert_numbers(page, id, base .. folder)
+    end
+  end)
+
   it("stops at Ctrl-C or kill with all it started, and goes on", function()
     local path = ("%s/third.lua"):format(base)
     write(path, (read(path):gsub("epochs\", default = 40", "epochs\", default = 4000000")))
@@ -533,6 +567,22 @@ describe("scripts/report.lua", function()
         assert.is_truthy(question and paragraphs[1], name)
       end
     end
+  end)
+end)
+
+describe("the command on a page", function()
+  it("breaks between options, and in a list only where it is long", function()
+    local path = finished_run("gradient_norm", { folder = "listed", figures = { "curve" } })
+    local config = read(path .. "/config.json")
+    local numbers = table.concat({ 1, 2, 4, 8, 16, 32, 64, 128, 256, 512 }, ",")
+    write(path .. "/config.json", (config:gsub('("command":)"[^"]*"', '%1"./plumb a.lua --quick --widths ' .. numbers
+      .. ' --shares 0,0.5 --no-fit"')))
+    assert.equal(0, report("scripts/report.lua", "--from", path, "--out", base .. "/command").code)
+    local page = read(base .. "/command/report.html")
+    assert_alone(page)
+    assert.is_truthy(page:find('<code class="command">./plumb a.lua <span class="whole">--quick</span> <span class="whole">'
+      .. "--widths</span> " .. numbers:gsub(",", ",<wbr/>") .. ' <span class="whole">--shares 0,0.5</span> '
+      .. '<span class="whole">--no-fit</span></code>', 1, true))
   end)
 end)
 
