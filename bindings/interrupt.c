@@ -7,6 +7,7 @@
 #include <lauxlib.h>
 
 #include "fail.h"
+#include "library.h"
 #include "match.h"
 
 /* What has become of the last interrupt. While it is still asked for, interrupt_requested() of the core is true. */
@@ -214,6 +215,8 @@ static void back_in(lua_State *L, bool failed) {
     if (interrupt_caused(L)) lua_error(L);
 }
 
+void interrupt_pass_on(lua_State *L) { back_in(L, true); }
+
 /* pcall's results stand from `extra` + 1 on, after a status error the message is on top. */
 static int finish_call(lua_State *L, int status, lua_KContext extra) {
     const bool succeeded = status == LUA_OK || status == LUA_YIELD;
@@ -242,14 +245,7 @@ static int call_with_handler(lua_State *L) {
     return finish_call(L, lua_pcallk(L, arguments, LUA_MULTRET, HANDLER, 2, finish_call), 2);
 }
 
-static lua_CFunction standard_load, standard_resume, standard_close, standard_execute;
-
-/* load(chunk, ...): its reader is a function that may be interrupted. */
-static int load_chunk(lua_State *L) {
-    const int results = standard_load(L);
-    if (results == 2 && lua_isnil(L, -2)) back_in(L, true);
-    return results;
-}
+static lua_CFunction standard_resume, standard_close, standard_execute;
 
 /* ---- coroutines ---- */
 
@@ -300,26 +296,6 @@ static int execute(lua_State *L) {
     return results;
 }
 
-/* ---- sorting ---- */
-
-static lua_CFunction standard_sort;
-
-static int is_less(lua_State *L) {
-    interrupt_poll(L);
-    lua_pushboolean(L, lua_compare(L, 1, 2, LUA_OPLT));
-    return 1;
-}
-
-/* table.sort(list, comp): without `comp` nothing of it could be interrupted, which matters where it takes long. */
-static int sort(lua_State *L) {
-    enum { LONG = 200000 }; /* elements */
-    if (lua_istable(L, 1) && lua_isnoneornil(L, 2) && lua_rawlen(L, 1) > LONG) {
-        lua_settop(L, 1);
-        lua_pushcfunction(L, is_less);
-    }
-    return standard_sort(L);
-}
-
 /* ---- for the library ---- */
 
 /* interrupted(): was Ctrl-C pressed, and is it still to end the user's statement? */
@@ -355,28 +331,15 @@ void interrupt_register(lua_State *L) {
     luaL_setfuncs(L, functions, 0);
 }
 
-static lua_CFunction replace(lua_State *L, const char *name, lua_CFunction ours) {
-    lua_getfield(L, -1, name);
-    lua_CFunction standard = lua_tocfunction(L, -1);
-    lua_pop(L, 1);
-    lua_pushcfunction(L, ours);
-    lua_setfield(L, -2, name);
-    return standard;
-}
-
 void interrupt_open(lua_State *L) {
     lua_pushglobaltable(L);
-    replace(L, "pcall", call_protected);
-    replace(L, "xpcall", call_with_handler);
-    standard_load = replace(L, "load", load_chunk);
+    library_replace(L, "pcall", call_protected);
+    library_replace(L, "xpcall", call_with_handler);
     lua_getfield(L, -1, "coroutine");
-    standard_resume = replace(L, "resume", resume);
-    standard_close = replace(L, "close", close_coroutine);
-    standard_wrap = replace(L, "wrap", wrap);
+    standard_resume = library_replace(L, "resume", resume);
+    standard_close = library_replace(L, "close", close_coroutine);
+    standard_wrap = library_replace(L, "wrap", wrap);
     lua_getglobal(L, "os");
-    standard_execute = replace(L, "execute", execute);
-    lua_getglobal(L, "table");
-    standard_sort = replace(L, "sort", sort);
-    lua_pop(L, 2);
-    lua_pop(L, 2);
+    standard_execute = library_replace(L, "execute", execute);
+    lua_pop(L, 3);
 }

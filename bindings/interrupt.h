@@ -1,7 +1,7 @@
 /* interrupt.h: Ctrl-C ends what runs, wherever it is, and leaves everything intact.
  *
  * SIGINT raises the error "interrupted!" at the next instruction of the coroutine that runs; computations of the core
- * stop before they have changed anything (fail.h), and so does pattern matching (match.h). What would catch errors (pcall,
+ * stop before they have changed anything (fail.h), and so do pattern matching (match.h) and the like (library.h). What would catch errors (pcall,
  * xpcall, coroutine.resume, load) lets this one through, up to interrupt_end. Closing values (__close) run undisturbed. */
 #ifndef PLUMB_INTERRUPT_H
 #define PLUMB_INTERRUPT_H
@@ -33,6 +33,8 @@ bool interrupt_came(void);
 bool interrupt_postponed(void);
 /* Is the error value on top of the stack due to an interrupt? Then it is replaced by the message that tells so. */
 bool interrupt_caused(lua_State *L);
+/* For what has caught an error, whose value is on top of the stack: raises it again when it is due to an interrupt. */
+void interrupt_pass_on(lua_State *L);
 /* Raises the error when Ctrl-C was pressed. For loops in C that may take long. */
 void interrupt_poll(lua_State *L);
 int interrupt_raise(lua_State *L);

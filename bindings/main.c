@@ -15,6 +15,7 @@
 #include <lualib.h>
 
 #include "interrupt.h"
+#include "library.h"
 #include "match.h"
 #include "repl.h"
 
@@ -290,6 +291,7 @@ static void open_state(lua_State *L, int argc, char **argv, const Options *optio
     luaL_openlibs(L);
     interrupt_open(L);
     match_open(L);
+    library_open(L);
     open_plumb(L, options->ignore_environment);
     create_arg_table(L, argc, argv, options->script);
     lua_gc(L, LUA_GCGEN, 0, 0);

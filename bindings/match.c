@@ -7,6 +7,7 @@
 
 #include "fail.h"
 #include "interrupt.h"
+#include "library.h"
 
 /* Lua's matcher may take years for one call, and nothing in it can be interrupted. But it reads the pattern anew at each
  * step. So a match that may take long is given a pattern of its own, a string that nobody else shares, and match_stop
@@ -126,22 +127,13 @@ static int gmatch(lua_State *L) {
     return 1;
 }
 
-static lua_CFunction replace(lua_State *L, const char *name, lua_CFunction ours) {
-    lua_getfield(L, -1, name);
-    lua_CFunction standard = lua_tocfunction(L, -1);
-    lua_pop(L, 1);
-    lua_pushcfunction(L, ours);
-    lua_setfield(L, -2, name);
-    return standard;
-}
-
 void match_open(lua_State *L) {
     lua_newtable(L);
     lua_rawsetp(L, LUA_REGISTRYINDEX, &patterns_key);
     lua_getglobal(L, "string");
-    standard_find = replace(L, "find", find);
-    standard_match = replace(L, "match", match);
-    standard_gsub = replace(L, "gsub", gsub);
-    standard_gmatch = replace(L, "gmatch", gmatch);
+    standard_find = library_replace(L, "find", find);
+    standard_match = library_replace(L, "match", match);
+    standard_gsub = library_replace(L, "gsub", gsub);
+    standard_gmatch = library_replace(L, "gmatch", gmatch);
     lua_pop(L, 1);
 }

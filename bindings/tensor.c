@@ -12,7 +12,8 @@ static const char DOCUMENTATION[] = "plumb.documentation"; /* key in the registr
 
 /* --- errors ----------------------------------------------------------------------------------------------------------- */
 
-/* The position of the innermost Lua function that is not part of plumb's library. */
+/* The position of the innermost Lua function that is not part of plumb's library; nothing where there is none, as when the
+ * prompt shows a value. */
 static void push_user_position(lua_State *L) {
     lua_Debug info;
     for (int level = 1; lua_getstack(L, level, &info); level++) {
@@ -21,7 +22,7 @@ static void push_user_position(lua_State *L) {
         lua_pushfstring(L, "%s:%d: ", info.short_src, info.currentline);
         return;
     }
-    luaL_where(L, 1);
+    lua_pushliteral(L, "");
 }
 
 int core_error(lua_State *L, const char *format, ...) {

@@ -68,6 +68,61 @@ describe("Ctrl-C", function()
     assert.is_false((pcall(table.sort, t)))
   end)
 
+  it("stops large calls of Lua's own library", function()
+    stops("local text = ('x = 1 '):rep(2e7) print('go') load(text)")
+    stops("print('go') for _ = 1, 1e6 do local _ = ('xy'):rep(1e8, ' ') end")
+    stops("local t = {} for i = 1, 1e7 do t[i] = i end print('go') table.concat(t, ' ')")
+    stops("local file = io.open('/dev/zero') print('go') file:read('a')")
+    stops("local file = io.open('/dev/zero') print('go') file:read(1e12 // 1)")
+  end)
+
+  it("leaves what they do as it is in Lua's manual", function()
+    for _, case in ipairs { { "x", 3000000, "" }, { "abc", 1000001, "--" }, { "", 700000, "ab" }, { ("q"):rep(3000000), 3, "\0" } } do
+      local text, n, separator = table.unpack(case)
+      local once = text .. separator
+      local made = text:rep(n, separator)
+      assert.equal(#once * n - #separator, #made)
+      local at = #once * (n // 2)
+      assert(made:sub(at + 1, at + #once) == once and made:sub(1, #once) == once and made:sub(-#text) == text or text == "")
+      assert(made:sub(-#separator) == separator or text ~= "")
+    end
+    assert.equal("abxabxab", ("ab"):rep(3, "x"))
+    assert.equal("", ("x"):rep(-1e9 // 1))
+    assert.has_error(function() return ("xy"):rep(math.maxinteger) end, "resulting string too large")
+    local t = {}
+    for i = 1, 150000 do t[i] = i % 2 == 0 and i or tostring(i) end
+    local all = table.concat(t, ";")
+    local i = 0
+    for number in all:gmatch("[^;]+") do
+      i = i + 1
+      assert(number == tostring(i))
+    end
+    assert.equal(150000, i)
+    t[140000] = {}
+    assert.has_error(function() return table.concat(t, ";") end, "invalid value (at index 140000) in table for 'concat'")
+    local path = os.tmpname()
+    local file <close> = assert(io.open(path, "w+"))
+    file:write(("0123456789"):rep(250000))
+    file:seek("set", 5)
+    assert.equal(("5678901234"):rep(200000), file:read(2000000))
+    assert.equal(("5678901234"):rep(49999) .. "56789", file:read("a"))
+    assert.same({ "", nil, nil }, { file:read("a"), file:read(2000000), (file:read(1)) })
+    assert.same({ nil, "Is a directory", 21 }, { assert(io.open("/")):read("a") })
+    file:seek("set", 0)
+    assert.same({ "0123456789", 1 }, { file:read(10), #file:read(1, 2000000) })
+    assert.equal(2499989 - 2000000, #file:read("*a"))
+    os.remove(path)
+    assert.has_error(function() return io.stdout.read("a") end, "bad argument #1 to 'read' (FILE* expected, got string)")
+    local program = "local a, b = ... ; return " .. ("a + "):rep(500000) .. "b"
+    assert.equal(500001, assert(load(program))(1, 1))
+    assert.equal(nil, load(program, "name", "b"))
+    local f = assert(load(("x = 1 "):rep(300000), nil, nil, t))
+    f()
+    assert.equal(1, t.x)
+    assert.truthy(select(2, load(("x = 1 "):rep(300000) .. "=")):find("[string \"x = 1", 1, true))
+    assert.equal(7, load(string.dump(load("local t = '" .. ("x"):rep(2000000) .. "' return 7")))())
+  end)
+
   it("stops matches that would take years", function()
     local subject, pattern = "('a'):rep(60)", "('a?'):rep(60) .. ('a'):rep(60)"
     for _, code in ipairs {

@@ -144,6 +144,10 @@ describe("values", function()
 end)
 
 describe("errors", function()
+  it("of values that are computed when they are shown say what is wrong, not where in the library", function()
+    assert.equal("error: linalg.inv: A is singular: its row 1 depends on the rows before it\n", errors("linalg.inv(zeros(600, 600))\n"))
+  end)
+
   it("show the user's own lines, and the shapes of the tensors in them", function()
     assert.equal([[
 error: add: shapes (2, 2) and (7) do not fit together

@@ -1,0 +1,183 @@
+#include "library.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <lauxlib.h>
+#include <lualib.h>
+
+#include "interrupt.h"
+
+/* What is smaller than this is left to the standard functions, which take some milliseconds for it at most. */
+enum { LONG_LIST = 100000 /* elements */, LONG_TEXT = 1 << 20 /* bytes */, PIECE = 1 << 20 /* bytes between two looks */ };
+
+static lua_CFunction standard_load, standard_rep, standard_concat, standard_sort, standard_read;
+
+static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
+
+/* ---- load ---- */
+
+/* A reader of the text in upvalue 1, from the position in upvalue 2 on. */
+static int next_piece(lua_State *L) {
+    size_t length;
+    const char *text = lua_tolstring(L, lua_upvalueindex(1), &length);
+    const size_t position = (size_t)lua_tointeger(L, lua_upvalueindex(2)), count = smaller(length - position, PIECE);
+    interrupt_poll(L);
+    lua_pushinteger(L, (lua_Integer)(position + count));
+    lua_replace(L, lua_upvalueindex(2));
+    lua_pushlstring(L, text + position, count);
+    return 1;
+}
+
+/* load(chunk, name, mode, env): a long text is read in pieces. */
+static int load(lua_State *L) {
+    if (lua_type(L, 1) == LUA_TSTRING && lua_rawlen(L, 1) > LONG_TEXT) {
+        if (lua_gettop(L) < 2) lua_settop(L, 2);
+        if (lua_isnil(L, 2)) {
+            lua_pushvalue(L, 1); /* the name of a text is the text itself */
+            lua_replace(L, 2);
+        }
+        lua_pushvalue(L, 1);
+        lua_pushinteger(L, 0);
+        lua_pushcclosure(L, next_piece, 2);
+        lua_replace(L, 1);
+    }
+    const int results = standard_load(L);
+    if (results == 2 && lua_isnil(L, -2)) interrupt_pass_on(L); /* out of the reader, be it the user's own */
+    return results;
+}
+
+/* ---- string.rep ---- */
+
+/* text, separator, text, ... to a length of `total`: what stands there already is copied, up to a piece at a time. */
+static void fill(lua_State *L, char *to, size_t total, const char *text, size_t length, const char *separator, size_t between) {
+    const size_t period = length + between;
+    size_t filled = smaller(period, total);
+    memcpy(to, text, length);
+    memcpy(to + length, separator, filled - length);
+    for (size_t step; filled < total; filled += step) {
+        const size_t whole_periods = filled < PIECE ? filled : period < PIECE ? PIECE / period * period : period;
+        step = smaller(whole_periods, total - filled);
+        memcpy(to + filled, to, step);
+        interrupt_poll(L);
+    }
+}
+
+/* string.rep(text, n, separator) */
+static int rep(lua_State *L) {
+    size_t length, between;
+    const char *text = luaL_checklstring(L, 1, &length), *separator = luaL_optlstring(L, 3, "", &between);
+    const lua_Integer n = luaL_checkinteger(L, 2);
+    const size_t period = length + between;
+    if (n < 2 || period < 1 || period > SIZE_MAX / 2 / (size_t)n || period * (size_t)n < LONG_TEXT) return standard_rep(L);
+    const size_t total = period * (size_t)n - between;
+    luaL_Buffer made;
+    fill(L, luaL_buffinitsize(L, &made, total), total, text, length, separator, between);
+    luaL_pushresultsize(&made, total);
+    return 1;
+}
+
+/* ---- table.concat ---- */
+
+/* table.concat(list, separator, first, last) */
+static int concat(lua_State *L) {
+    if (!lua_istable(L, 1)) return standard_concat(L);
+    size_t between;
+    const lua_Integer length = luaL_len(L, 1);
+    const char *separator = luaL_optlstring(L, 2, "", &between);
+    const lua_Integer first = luaL_optinteger(L, 3, 1), last = luaL_optinteger(L, 4, length);
+    if (last < first || (lua_Unsigned)last - (lua_Unsigned)first < LONG_LIST) return standard_concat(L);
+    luaL_Buffer made;
+    luaL_buffinit(L, &made);
+    for (lua_Integer i = first;; i++) {
+        if (i % 1024 == 0) interrupt_poll(L);
+        if (lua_geti(L, 1, i), !lua_isstring(L, -1))
+            return luaL_error(L, "invalid value (at index %I) in table for 'concat'", (LUAI_UACINT)i);
+        luaL_addvalue(&made);
+        if (i == last) break;
+        luaL_addlstring(&made, separator, between);
+    }
+    luaL_pushresult(&made);
+    return 1;
+}
+
+/* ---- table.sort ---- */
+
+static int is_less(lua_State *L) {
+    interrupt_poll(L);
+    lua_pushboolean(L, lua_compare(L, 1, 2, LUA_OPLT));
+    return 1;
+}
+
+/* table.sort(list, comp): without `comp` nothing of it could be interrupted. */
+static int sort(lua_State *L) {
+    if (lua_istable(L, 1) && lua_isnoneornil(L, 2) && lua_rawlen(L, 1) > LONG_LIST) {
+        lua_settop(L, 1);
+        lua_pushcfunction(L, is_less);
+    }
+    return standard_sort(L);
+}
+
+/* ---- file:read ---- */
+
+/* Is the one format at `index` "a", or the number of very many bytes? Then *most tells how much is to be read. */
+static bool reads_much(lua_State *L, int index, size_t *most) {
+    if (lua_gettop(L) != index) return false;
+    *most = SIZE_MAX;
+    if (lua_type(L, index) == LUA_TNUMBER) {
+        const lua_Integer bytes = lua_tointeger(L, index);
+        *most = (size_t)bytes;
+        return bytes > LONG_TEXT;
+    }
+    const char *format = lua_tostring(L, index);
+    return format != NULL && format[*format == '*'] == 'a';
+}
+
+/* file:read(format, ...) */
+static int read_file(lua_State *L) {
+    const luaL_Stream *file = luaL_testudata(L, 1, LUA_FILEHANDLE);
+    size_t most, got = 0, count;
+    if (file == NULL || file->closef == NULL || !reads_much(L, 2, &most)) return standard_read(L);
+    luaL_Buffer made;
+    luaL_buffinit(L, &made);
+    clearerr(file->f);
+    do {
+        const size_t wanted = smaller(most - got, PIECE);
+        char *piece = luaL_prepbuffsize(&made, wanted);
+        count = fread(piece, 1, wanted, file->f);
+        luaL_addsize(&made, count);
+        got += count;
+        interrupt_poll(L);
+    } while (got < most && count > 0);
+    if (ferror(file->f)) return luaL_fileresult(L, 0, NULL);
+    if (got == 0 && most != SIZE_MAX) return lua_pushnil(L), 1;
+    luaL_pushresult(&made);
+    return 1;
+}
+
+/* ---- for the program ---- */
+
+lua_CFunction library_replace(lua_State *L, const char *name, lua_CFunction ours) {
+    lua_getfield(L, -1, name);
+    lua_CFunction standard = lua_tocfunction(L, -1);
+    lua_pop(L, 1);
+    lua_pushcfunction(L, ours);
+    lua_setfield(L, -2, name);
+    return standard;
+}
+
+void library_open(lua_State *L) {
+    lua_pushglobaltable(L);
+    standard_load = library_replace(L, "load", load);
+    lua_getglobal(L, "string");
+    standard_rep = library_replace(L, "rep", rep);
+    lua_getglobal(L, "table");
+    standard_concat = library_replace(L, "concat", concat);
+    standard_sort = library_replace(L, "sort", sort);
+    luaL_getmetatable(L, LUA_FILEHANDLE);
+    lua_getfield(L, -1, "__index");
+    standard_read = library_replace(L, "read", read_file);
+    lua_pop(L, 5);
+}
