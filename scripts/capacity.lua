@@ -2,8 +2,8 @@
 --
 -- By themselves the course's ten networks on all images. With few images, noisy labels and small networks the test loss has a
 -- peak where a network just manages to fit them, at about one parameter for each sample and class, and falls again behind it
--- (double descent: Belkin et al. 2019, Nakkiran et al. 2020): that is the section capacity_threshold of scripts/report.lua. All is
--- measured after the last epoch, losses are mean cross-entropy in nats; metrics.csv has a row for each network.
+-- (double descent: Belkin et al. 2019, Nakkiran et al. 2020): that is the section capacity_threshold of scripts/report.lua.
+-- All is measured after the last epoch, losses are mean cross-entropy in nats; metrics.csv has a row for each network.
 -- summary.json: best_parameters and best_test_loss (least test loss), largest_test_loss and largest_test_accuracy (largest
 -- network), peak (parameters where the test loss is highest / (samples x classes)).
 -- Verdicts: fits (do all networks of more than samples x classes parameters fit 99.9 % of the training labels?), beyond (has none

@@ -3,8 +3,8 @@
 -- The experiments run side by side, one to a core, and what each prints is kept in its folder. One that fails is named on the
 -- page with its error. A report that was stopped goes on with --resume DIR: finished experiments are taken as they are.
 -- The exit code is 1 when an experiment failed. To report on experiments of your own, copy this file beside them and change the
--- list. cost: rough seconds on one core, of the quick form and of the whole; what takes longest begins first. experiment and
--- settings: a section of its own for a script that stands in another one already (help: require "plumb.experiment.report").
+-- list. cost: rough seconds on one core, of the quick form and of the whole; what takes longest begins first. experiment,
+-- settings, quick (what differs there), question and task: for a script that has another section already.
 require("plumb.experiment.report").write {
   title = "Deep against shallow, optimisation, generalisation",
   subtitle = "How neural networks learn: the experiments of the course, their figures and what they say",
