@@ -234,9 +234,9 @@ function data.subset(set, n)
   return sample_set.first(set, whole)
 end
 
---- data.random_labels(set, share, {seed = 0}) -> a data set of the same examples in which a share, 0 to 1, of the labels is
---- random: a label is replaced where a uniform number falls below the share, by one that is uniform over set.classes and so may
---- by chance be the true one (Zhang et al. 2017). With one seed a larger share replaces the same labels and more.
+--- data.random_labels(set, share, {seed = 0}) -> a data set of the same examples, of whose labels a share, 0 to 1, is random
+--- (Zhang et al. 2017). A label is replaced where a uniform number falls below the share, by one that is uniform over set.classes
+--- and so may by chance be the true one. With one seed a larger share replaces the same labels and more.
 function data.random_labels(set, share, options)
   local who = "data.random_labels"
   sample_set.check(who, "the first argument", set)
