@@ -57,13 +57,10 @@ local function over_epochs(key, kind, a, b)
 end
 
 local function line_between(key, a, b)
-  local evaluate, alphas = plumb.fit.evaluation(network(run.seed), nn.cross_entropy, true), {}
+  local scores, alphas = plumb.fit.scores(network(run.seed), nn.cross_entropy, { train = train, test = test }), {}
   for i = 0, 3 * settings.steps do alphas[i + 1] = i / settings.steps - 1 end
-  local at = measure.columns(measure.interpolate(network(run.seed), a.theta, b.theta, alphas, function(_, theta)
-    local train_loss, train_accuracy = evaluate(train, theta)
-    local test_loss, test_accuracy = evaluate(test, theta)
-    return { train_loss = train_loss, train_accuracy = train_accuracy, test_loss = test_loss, test_accuracy = test_accuracy }
-  end))
+  local at = measure.columns(measure.interpolate(network(run.seed), a.theta, b.theta, alphas,
+    function(_, theta) return scores(theta) end))
   local first, last = settings.steps + 1, 2 * settings.steps + 1 -- where alpha is 0 and 1
   local accuracy, low = at.test_accuracy, first
   for i = first, last do if accuracy[i] < accuracy[low] then low = i end end

@@ -32,9 +32,8 @@ local function training(batch)
   local model = nn.Sequential { nn.Flatten(), nn.Linear(784, 128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU(), nn.Linear(128, 10) }
   run:fit(model, train, { loss = nn.CrossEntropyLoss(), optimizer = optim.Adam { lr = settings.lr }, epochs = settings.epochs,
     batch = batch, seed = run.seed })
-  local evaluate, row = plumb.fit.evaluation(model, nn.cross_entropy, true), { batch = batch }
-  row.train_loss, row.train_accuracy = evaluate(train)
-  row.test_loss, row.test_accuracy = evaluate(test)
+  local row = plumb.fit.scores(model, nn.cross_entropy, { train = train, test = test })()
+  row.batch = batch
   row.sharpness = measure.sharpness(model, nn.cross_entropy, data.subset(train, math.min(settings.measured, #train.y)))
   row.sensitivity = measure.sensitivity(model, nn.cross_entropy, data.subset(test, math.min(settings.measured, #test.y)))
   run:record(row)

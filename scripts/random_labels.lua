@@ -29,13 +29,8 @@ local settings = run.settings
 local train, test = data[settings.dataset] { samples = settings.samples }
 if run.quick then test = data.subset(test, 1000) end
 
--- A label is replaced where a uniform number falls below the share; the new one may by chance be the true one.
-local place = plumb.rand({ #train.y }, { seed = run.seed })
-local random = plumb.randint(1, 10, { #train.y }, { seed = run.seed + 1 })
-
 local results = run:map(settings.shares, function(share)
-  local set = data.subset(train, #train.y)
-  set.y = place:lt(share):where(random, train.y)
+  local set = data.random_labels(train, share, { seed = run.seed })
   plumb.manual_seed(run.seed)
   local model = nn.Sequential { nn.Flatten(), nn.Linear(784, 512), nn.ReLU(), nn.Linear(512, 10) }
   local history = run:fit(model, set, { loss = nn.CrossEntropyLoss(), optimizer = optim.Adam { lr = settings.lr },

@@ -12,8 +12,7 @@ local plumb = require "plumb"
 local nn, optim, plot, data = plumb.nn, plumb.optim, plumb.plot, plumb.data
 
 local run = plumb.experiment.start {
-  name = "train_cnn",
-  description = "Two convolutional networks learn what is on images.",
+  name = "train_cnn", description = "Two convolutional networks learn what is on images.",
   settings = {
     data.setting(),
     { name = "epochs", default = 10, quick = 3, minimum = 1, help = "passes over the training images" },

@@ -1,7 +1,8 @@
 -- Data sets: IDX files in every state, MNIST and Fashion-MNIST as they are, and the program that fetches MNIST.
 local core = require "plumb.core"
 local lfs = require "lfs"
-local data = require "plumb.data"
+local plumb = require "plumb"
+local data = plumb.data
 local fetch = require "plumb.data.fetch"
 
 local folder
@@ -315,6 +316,39 @@ describe("data", function()
         raises("whole number from 1 to 3", data.subset, train, n)
       end
       raises("expected a data set", data.subset, nil, 1)
+    end)
+
+    it("can be given random labels, for a share of its examples", function()
+      local n = 2000
+      local set = { x = plumb.arange(n):reshape(-1, 1):float(), y = plumb.randint(1, 4, { n }, { seed = 5 }),
+        classes = { "a", "b", "c", "d" } }
+      local kept = set.y:tolist()
+      local function labels(share, seed) return data.random_labels(set, share, { seed = seed }).y:tolist() end
+      local some, more, all = labels(0.3, 1), labels(0.6, 1), labels(1, 1)
+      local changed, seen = { 0, 0, 0 }, {}
+      for i = 1, n do
+        for k, list in ipairs { some, more, all } do
+          if list[i] ~= kept[i] then changed[k] = changed[k] + 1 end
+        end
+        if some[i] ~= kept[i] then assert.equal(some[i], more[i]) end -- a larger share replaces the same ones and more
+        seen[all[i]] = true
+      end
+      for k, share in ipairs { 0.3, 0.6, 1 } do -- one in four is replaced by the true one; 5 standard deviations
+        local p = 0.75 * share
+        assert.is_true(math.abs(changed[k] - p * n) < 5 * math.sqrt(n * p * (1 - p)), changed[k])
+      end
+      assert.same({ true, true, true, true }, seen)
+      assert.same(kept, labels(0, 1))
+      assert.same(some, labels(0.3, 1))
+      assert.not_same(some, labels(0.3, 2))
+      assert.same({ kept, "int64" }, { set.y:tolist(), data.random_labels(set, 0.3).y:dtype() })
+      write_set("flat")
+      local images = data.random_labels((data.mnist { root = path_of("flat") }), 1)
+      assert.same({ "uint8", 10 }, { images.images:dtype(), #images.classes })
+      raises("share must be a number from 0 to 1, not 2", data.random_labels, set, 2)
+      raises("no option 'sead'", data.random_labels, set, 0.5, { sead = 1 })
+      raises("has no list of classes", data.random_labels, { x = set.x, y = set.y }, 0.5)
+      raises("must be a data set", data.random_labels, nil, 0.5)
     end)
   end)
 

@@ -101,6 +101,23 @@ describe("plumb.fit", function()
     assert.equal(30, #train(model, set, options).train_accuracy)
   end)
 
+  it("gives the scores of several sets by name, at any theta", function()
+    local set, model = classification(), network { 2, 8, 2 }
+    local two = plumb.data.subset(set, 2)
+    local scores = plumb.fit.scores(model, nn.cross_entropy, { train = set, test = two })
+    for _, theta in ipairs { model.theta, model.theta * 3 } do
+      local there = model:at(theta)
+      local expected, found = {}, scores(theta)
+      for name, given in pairs { train = set, test = two } do
+        expected[name .. "_loss"] = nn.cross_entropy(there(given.x), given.y):item()
+        expected[name .. "_accuracy"] = nn.accuracy(there(given.x), given.y):item()
+      end
+      for name, value in pairs(expected) do assert.is_true(support.near(found[name], value, 1e-6), name) end
+      for name in pairs(found) do assert.is_truthy(expected[name], name) end
+    end
+    assert.same(scores(model.theta), scores())
+  end)
+
   it("takes the batches in order, or all samples once in a random order", function()
     local n = 10
     local x = plumb.arange(n):reshape(-1, 1):float()

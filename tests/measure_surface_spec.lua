@@ -147,25 +147,33 @@ describe("measure.path_plane", function()
   for i = 1, 5 do thetas[i] = plumb.randn({ 6 }, { dtype = "float64", seed = i }) end
 
   it("goes through the end, and shows the projected path", function()
-    local way = measure.path_plane(thetas, { points = 11, margin = 0.5 })
-    assert.same({ 0, 0 }, { way.path.x[5], way.path.y[5] })
+    local plane, path, pca = measure.path_plane(thetas, { points = 11, margin = 0.5 })
+    assert.same({ 0, 0 }, { path.x[5], path.y[5] })
     local function dot(a, b) return (a * b):sum():item() end
     for name, other in pairs { x = "y", y = "x" } do
-      assert.is_true(near(way[name]:norm():item(), 1, 1e-14) and math.abs(dot(way[name], way[other])) < 1e-14)
-      for i = 1, 5 do assert.is_true(near(way.path[name][i], dot(thetas[i] - thetas[5], way[name]), 1e-12)) end
-      local along, low, high = way["along_" .. name], math.min(table.unpack(way.path[name])), math.max(table.unpack(way.path[name]))
+      assert.is_true(near(plane[name]:norm():item(), 1, 1e-14) and math.abs(dot(plane[name], plane[other])) < 1e-14)
+      for i = 1, 5 do assert.is_true(near(path[name][i], dot(thetas[i] - thetas[5], plane[name]), 1e-12)) end
+      local along, low, high = plane["along_" .. name], math.min(table.unpack(path[name])), math.max(table.unpack(path[name]))
       assert.equal(11, #along)
       assert.is_true(near(along[1], low - (high - low) / 2, 1e-12) and near(along[11], high + (high - low) / 2, 1e-12))
       assert.is_true(near(along[6], (low + high) / 2, 1e-12))
     end
-    local share = way.pca.explained_variance_ratio
-    assert.is_true(near(measure.variance_share(thetas, { way.x, way.y }), share[1] + share[2], 1e-12))
+    local share = pca.explained_variance_ratio
+    assert.is_true(near(measure.variance_share(thetas, { plane.x, plane.y }), share[1] + share[2], 1e-12))
   end)
 
   it("keeps the dtype, and takes a path on a straight line", function()
-    local way = measure.path_plane { plumb.ones(3), plumb.ones(3) * 2, plumb.ones(3) * 3 }
-    assert.same({ "float32", 51 }, { way.x:dtype(), #way.along_y })
-    assert.is_true(way.along_y[1] < 0 and way.along_y[51] > 0)
+    local plane = measure.path_plane { plumb.ones(3), plumb.ones(3) * 2, plumb.ones(3) * 3 }
+    assert.same({ "float32", 51 }, { plane.x:dtype(), #plane.along_y })
+    assert.is_true(plane.along_y[1] < 0 and plane.along_y[51] > 0)
+  end)
+
+  it("is what measure.surface takes", function()
+    local plane = measure.path_plane(thetas, { points = 3 })
+    local function square(theta) return theta:square():sum() end
+    local losses = measure.surface(square, thetas[5], plane)
+    local corner = square(thetas[5] + plane.x * plane.along_x[3] + plane.y * plane.along_y[1]):item()
+    assert.is_true(#losses == 3 and near(losses[1][3], corner, 1e-12))
   end)
 
   it("says what is wrong", function()

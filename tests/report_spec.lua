@@ -3,7 +3,6 @@ local plumb = require "plumb"
 local folders = require "folders"
 local json = require "dkjson"
 local lfs = require "lfs"
-local drawing = require "plumb.experiment.report.drawing"
 local sections = require "plumb.experiment.report.sections"
 local words = require "plumb.experiment.report.words"
 
@@ -311,37 +310,6 @@ describe("what a report can't take", function()
   end)
 end)
 
-describe("figures within a page", function()
-  local function svg(inside, attributes)
-    return ('<?xml version="1.0"?>\n<!-- c --><svg width="80" height="48" %s xmlns="http://www.w3.org/2000/svg">%s</svg>'):format(
-      attributes or "", inside)
-  end
-
-  it("scale, and keep their ids to themselves", function()
-    local drawn = drawing.inline(svg([[<defs><path id='a' d='M0,0
-      L1,1'/></defs><use xlink:href='#a' fill="url(#a)"/><text>x &lt; y &copy; &</text>]]), "p-", 'a "label"')
-    assert.equal('<svg role="img" aria-label="a &quot;label&quot;" viewBox="0 0 80 48"><defs><path id="p-a" d="M0,0 L1,1"/></defs>'
-      .. '<use href="#p-a" fill="url(#p-a)"/><text>x &lt; y &amp;copy; &amp;</text></svg>', drawn)
-  end)
-
-  it("are refused when there is something in them that runs or loads", function()
-    for _, case in ipairs {
-      { svg "<script>alert(1)</script>", "<script>" }, { svg '<g onload="x()"/>', "onload" }, { svg '<g ONLOAD="x()"/>', "ONLOAD" },
-      { svg '<image href="http://a.b/c.png"/>', "http" }, { svg '<image xlink:href="//a.b/c.png"/>', "//a.b" },
-      { svg '<image href="data:image/svg+xml;base64,AAAA"/>', "svg+xml" }, { svg "<foreignObject/>", "foreignObject" },
-      { svg '<rect style="fill:url(http://a.b)"/>', "style" }, { svg '<rect style="@import x"/>', "style" },
-      { svg '<use href="javascript:x"/>', "javascript" }, { svg "<style>*{}</style>", "<style>" },
-      { svg '<rect a=b/>', "not readable" }, { svg "<g>", "closes nothing" }, { svg("", "") .. "\xff", "UTF-8" },
-      { "<g/>", "no single <svg>" }, { "", "ends too early" }, { '<svg xmlns="x"></svg>', "size" },
-      { '<svg viewBox="0 0 1 1"><g>', "ends too early" },
-    } do
-      local drawn, message = drawing.inline(case[1], "p-", "label")
-      assert.is_nil(drawn, case[1])
-      assert.is_truthy(message:find(case[2], 1, true), message)
-    end
-  end)
-end)
-
 -- ---- running -------------------------------------------------------------------------------------------------------
 
 -- Three experiments and their report; broken.lua fails, or is killed, as long as there is a file that says so.
@@ -484,6 +452,40 @@ describe("a report that runs experiments", function()
     assert.is_nil(page:find('id="second"', 1, true))
   end)
 
+  it("runs a script in a second section with settings of its own, and knows such a run again", function()
+    write(script, (REPORT:gsub('{ "missing", "Not written yet" }', [[{ "longer", "Longer", experiment = "first",
+      settings = { epochs = 50 }, quick = { epochs = 6 }, question = "And if it goes on?", task = { "For more epochs." } }]])))
+    local function section_of(page, id) return page:match('<section class="experiment" id="' .. id .. '">(.-)</section>') end
+    write(base .. "/first.mode", "kill\n")
+    assert.equal(1, report(script, "--quick", "--only", "first,longer", "--seed", "3", "--out", out).code)
+    os.remove(base .. "/first.mode")
+    runs_well(script, "--resume", out)
+    local page = read(out .. "/report.html")
+    assert_alone(page)
+    for name, epochs in pairs { first = 4, longer = 6 } do
+      assert_numbers(page, name, out .. "/" .. name)
+      local config = json.decode(read(out .. "/" .. name .. "/config.json"))
+      assert.same({ "first", epochs, true, 3 }, { config.name, config.settings.epochs, config.quick, config.seed })
+      assert.is_truthy(read(out .. "/" .. name .. "/output.log"):find("first: goes on in", 1, true))
+    end
+    local longer = section_of(page, "longer")
+    assert.is_truthy(longer:find("And if it goes on?", 1, true) and longer:find("<p>For more epochs.</p>", 1, true))
+    assert.is_nil(longer:find("Does first work?", 1, true) or longer:find("It says so.", 1, true))
+    assert.is_truthy(longer:find('/first.lua <span class="whole">--quick</span> <span class="whole">--seed 3</span> '
+      .. '<span class="whole">--epochs 6</span></code>', 1, true), longer)
+    assert.is_truthy(section_of(page, "first"):find("Does first work?", 1, true))
+
+    assert.equal(0, report(base .. "/first.lua", "--epochs", "50", "--out", base .. "/fifty").code)
+    assert.equal(0, report(base .. "/first.lua", "--epochs", "7", "--out", base .. "/seven").code)
+    local taken = table.concat({ base .. "/fifty", out .. "/longer", base .. "/seven" }, ",")
+    runs_well(script, "--from", taken, "--out", base .. "/known")
+    page = read(base .. "/known/report.html")
+    for id, folder in pairs { first = "/seven", longer = "/fifty", ["longer-2"] = "/all/longer" } do
+      assert.equal(read(base .. folder .. "/summary.json"), read(base .. "/known/" .. id .. "/summary.json"), id)
+      assert_numbers(page, id, base .. folder)
+    end
+  end)
+
   it("stops at Ctrl-C or kill with all it started, and goes on", function()
     local path = ("%s/third.lua"):format(base)
     write(path, (read(path):gsub("epochs\", default = 40", "epochs\", default = 4000000")))
@@ -536,20 +538,18 @@ describe("scripts/report.lua", function()
   end)
 end)
 
-describe("words of a report", function()
-  it("give the command without what belongs to one folder and machine", function()
-    for command, expected in pairs {
-      ["./plumb scripts/a.lua --quick --out runs/x --threads 2 --overwrite --lr 0.1"] = "./plumb scripts/a.lua --quick --lr 0.1",
-      ["plumb 'my script.lua' --out='a b' --title 'it'\\''s'"] = "plumb 'my script.lua' --title 'it'\\''s'",
-    } do
-      assert.equal(expected, words.command { command = command })
-    end
-    assert.is_nil(words.command {})
-  end)
-
-  it("count verdicts of several seeds", function()
-    assert.same({ "holds", "✓" }, { words.mark("5 holds") })
-    assert.same({ "fails", "✗" }, { words.mark("does not hold") })
-    assert.same({ "mixed", "±" }, { words.mark("4 holds, 1 does not hold") })
+describe("the command on a page", function()
+  it("breaks between options, and in a list only where it is long", function()
+    local path = finished_run("gradient_norm", { folder = "listed", figures = { "curve" } })
+    local config = read(path .. "/config.json")
+    local numbers = table.concat({ 1, 2, 4, 8, 16, 32, 64, 128, 256, 512 }, ",")
+    write(path .. "/config.json", (config:gsub('("command":)"[^"]*"', '%1"./plumb a.lua --quick --widths ' .. numbers
+      .. ' --shares 0,0.5 --no-fit"')))
+    assert.equal(0, report("scripts/report.lua", "--from", path, "--out", base .. "/command").code)
+    local page = read(base .. "/command/report.html")
+    assert_alone(page)
+    assert.is_truthy(page:find('<code class="command">./plumb a.lua <span class="whole">--quick</span> <span class="whole">'
+      .. "--widths</span> " .. numbers:gsub(",", ",<wbr/>") .. ' <span class="whole">--shares 0,0.5</span> '
+      .. '<span class="whole">--no-fit</span></code>', 1, true))
   end)
 end)

@@ -22,7 +22,7 @@ local TINY = {
   visualize_optimization = "--runs 3 --image-epochs 4 --samples 300 --function-epochs 8 --records 3",
   flatness = "--samples 200 --epochs 3 --batches 10,50 --steps 2",
   flatness_batches = "--samples 200 --epochs 3 --sizes 10,40 --measured 50",
-  capacity = "--samples 200 --epochs 3 --widths 5,20 --threshold-samples 100 --threshold-epochs 5 --threshold-widths 2,20",
+  capacity = "--samples 200 --epochs 10 --widths 5,20 --noise 0.2",
   surface = "--samples 200 --measured 50 --epochs 3 --points 5",
   report = false,
 }

@@ -2,7 +2,9 @@
 --- from 1, classes the names to show. What is read from disk is checked before it is used. In memory the images are uint8
 --- (set.images); x is made from them when somebody asks for it.
 local core = require "plumb.core"
+local report = require "plumb.report"
 local sample_set = require "plumb.data.set"
+local tensors = require "plumb.tensor"
 
 local data = { loader = require("plumb.data.loader").new }
 
@@ -230,6 +232,21 @@ function data.subset(set, n)
     error(("data.subset: n is %s; expected a whole number from 1 to %d"):format(tostring(n), count), 2)
   end
   return sample_set.first(set, whole)
+end
+
+--- data.random_labels(set, share, {seed = 0}) -> a data set of the same examples, of whose labels a share, 0 to 1, is random
+--- (Zhang et al. 2017). A label is replaced where a uniform number falls below the share, by one that is uniform over set.classes
+--- and so may by chance be the true one. With one seed a larger share replaces the same labels and more.
+function data.random_labels(set, share, options)
+  local who = "data.random_labels"
+  sample_set.check(who, "the first argument", set)
+  if type(set.classes) ~= "table" or #set.classes == 0 then report.fail("%s: the data set has no list of classes", who) end
+  report.number(who, "share", share, 0, 1)
+  local seed = report.integer(who, "seed", report.options(who, options, { seed = 0 }).seed)
+  local noisy, count = sample_set.first(set, #set.y), #set.y
+  local place = tensors.rand({ count }, { seed = seed }):lt(share)
+  noisy.y = place:where(tensors.randint(1, #set.classes, { count }, { seed = seed + 1 }), set.y):evaluate()
+  return noisy
 end
 
 return data

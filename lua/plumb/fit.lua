@@ -205,6 +205,17 @@ local function make_evaluation(model, loss_of, with_accuracy)
   end
 end
 
+--- fit.scores(model, loss, {train = set, test = set or loader, ...}) -> function(theta = model.theta) -> what fit.evaluation
+--- says of a classifier on each set, by name: {train_loss =, train_accuracy =, test_loss =, test_accuracy =, ...}.
+local function make_scores(model, loss_of, sets)
+  local evaluate = make_evaluation(model, loss_of, true)
+  return function(theta)
+    local scores = {}
+    for name, given in pairs(sets) do scores[name .. "_loss"], scores[name .. "_accuracy"] = evaluate(given, theta) end
+    return scores
+  end
+end
+
 -- ---- runs ----
 
 local loops = setmetatable({}, { __mode = "k" }) -- of a run: what it goes on with
@@ -289,5 +300,5 @@ local function fit(model, train, given)
   return training.go(run, loop)
 end
 
-return setmetatable({ Run = Run, evaluation = make_evaluation, doc = fit },
+return setmetatable({ Run = Run, evaluation = make_evaluation, scores = make_scores, doc = fit },
   { __call = function(_, ...) return fit(...) end, __index = { fit = fit } })

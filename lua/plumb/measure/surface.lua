@@ -125,10 +125,10 @@ local function around(list, count, margin)
   return steps
 end
 
---- measure.path_plane(thetas, {points = 51, margin = 0.25}) -> the plane through the last of the recorded thetas along their two
---- principal components (Li et al. 2018, section 7): a table with what measure.surface takes, x and y (unit vectors like theta),
---- along_x and along_y (`points` numbers each, which reach beyond the path by `margin` of its extent); path = {x =, y =}, the
---- path projected onto the plane, seen from the last theta; and pca, what measure.pca returned.
+--- measure.path_plane(thetas, {points = 51, margin = 0.25}) -> plane, path, pca: the plane through the last of the recorded
+--- thetas along their two principal components (Li et al. 2018, section 7), as measure.surface takes it: {x =, y = unit vectors
+--- like theta, along_x =, along_y = `points` numbers each, which reach beyond the path by `margin` of its extent}; {x =, y =},
+--- the path projected onto the plane, seen from the last theta; and what measure.pca returned.
 function surface.path_plane(thetas, options)
   local who = "measure.path_plane"
   options = report.options(who, options, { points = 51, margin = 0.25 })
@@ -141,8 +141,8 @@ function surface.path_plane(thetas, options)
   local last, dtype = #x, thetas[1]:dtype()
   local end_x, end_y = x[last], y[last]
   for i = 1, last do x[i], y[i] = x[i] - end_x, y[i] - end_y end
-  return { x = found.components[1]:cast(dtype):evaluate(), y = found.components[2]:cast(dtype):evaluate(), pca = found,
-    along_x = around(x, points, margin), along_y = around(y, points, margin), path = { x = x, y = y } }
+  return { x = found.components[1]:cast(dtype):evaluate(), y = found.components[2]:cast(dtype):evaluate(),
+    along_x = around(x, points, margin), along_y = around(y, points, margin) }, { x = x, y = y }, found
 end
 
 --- measure.variance_share(thetas, directions) -> the share, 0 to 1, of the variance of recorded thetas (a list of vectors) that

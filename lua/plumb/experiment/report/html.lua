@@ -9,6 +9,7 @@ local words = require "plumb.experiment.report.words"
 local html = {}
 
 local escape = words.escape
+local LONG_LIST = 24 -- characters
 
 -- ---- small parts -------------------------------------------------------------------------------------------------
 
@@ -36,10 +37,12 @@ local function anchor(section, name) return ("%s--%s"):format(section.id, name) 
 
 local function write(out, format, ...) out[#out + 1] = select("#", ...) > 0 and format:format(...) or format end
 
--- A code line may break before its options, and nowhere within them.
+-- A code line may break before its options and, where a list is long, behind its commas.
 local function command(line)
-  return (escape(line):gsub(" (%-%-[%w-]+) ([^-%s][^%s]*)", ' <span class="whole">%1 %2</span>')
-    :gsub(" (%-%-[%w-]+)", ' <span class="whole">%1</span>'))
+  return (escape(line):gsub(" (%-%-[%w-]+) ([^-%s][^%s]*)", function(option, given)
+    if #given > LONG_LIST then return (' <span class="whole">%s</span> %s'):format(option, (given:gsub(",", ",<wbr/>"))) end
+    return (' <span class="whole">%s %s</span>'):format(option, given)
+  end):gsub(" (%-%-[%w-]+)", ' <span class="whole">%1</span>'))
 end
 
 -- ---- one section -------------------------------------------------------------------------------------------------

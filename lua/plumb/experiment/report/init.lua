@@ -72,7 +72,7 @@ local function take_runs(from)
   return taken
 end
 
--- What the sections run: the report's own options as theirs.
+-- What the sections run: their own settings, and the report's own options as theirs.
 local function arguments_of(section, values)
   local arguments = {}
   local function add(...) table.move({ ... }, 1, select("#", ...), #arguments + 1, arguments) end
@@ -81,6 +81,7 @@ local function arguments_of(section, values)
   if values.seeds > 1 then add("--seeds", ("%d"):format(values.seeds)) end
   if values.overwrite then add("--overwrite") end
   if section.knows_dataset and values.dataset ~= "mnist" then add("--dataset", values.dataset) end
+  add(table.unpack(sections.arguments(section, values.quick)))
   return arguments
 end
 
@@ -92,19 +93,22 @@ local function plan(known, values, taken, path)
   local function add(section, run)
     used[section.name] = (used[section.name] or 0) + 1
     section.id = section.name .. (used[section.name] > 1 and "-" .. used[section.name] or "")
-    section.folder, section.taken, section.arguments = path .. "/" .. section.id, run, arguments_of(section, values)
+    section.folder, section.taken = path .. "/" .. section.id, run
+    section.arguments = not run and arguments_of(section, values) or nil
     section.seconds = section.cost and section.cost[values.quick and 1 or 2] -- about so many
     planned[#planned + 1] = section
   end
-  for _, section in ipairs(known) do
+  local function add_taken(from)
     for _, run in ipairs(taken) do
-      if run.name == section.name then add(sections.of_run(run, known), run) end
+      local section, origin = sections.of_run(run, known)
+      if origin == from then add(section, run) end
     end
+  end
+  for _, section in ipairs(known) do
+    add_taken(section)
     if chosen[section.name] or (values.only == "" and values.from == "") then add(section) end
   end
-  for _, run in ipairs(taken) do
-    if not known[run.name] then add(sections.of_run(run, known), run) end
-  end
+  add_taken(nil)
   return planned
 end
 
@@ -229,6 +233,9 @@ end
 
 --- report.write{title =, subtitle =, description =, sections = {{name of the script, title, number =, cost =}, ...}}: the
 --- program of a script like scripts/report.lua. cost: {seconds of the quick form, of the whole}, roughly.
+--- A script that stands in a second section, with other settings: {name, title, experiment = name of the script, settings =
+--- {batch = 100, ...}, quick = what differs in the quick form, question =, task = {paragraph, ...}}. The name is that of its
+--- folder; question and task stand in place of those in the script's header.
 --- For tests: arguments = list of strings instead of the command line, exit = function(code) instead of os.exit.
 function report.write(request)
   local exit = request.exit or function(code) os.exit(code, true) end
