@@ -3,6 +3,7 @@
  *   out[i ... i + ROWS - 1][panel] += x[i ...][k] * packed[k][panel]
  * which is the inner kernel of Goto and van de Geijn (2008). Where y would be costlier to pack than x, or wastes vectors,
  * out^T = y^T x^T is computed instead. Each number is a sum over k in one fixed order, whatever the threads. */
+#include <math.h>
 #include <string.h>
 
 #include "kernels.h"
@@ -53,6 +54,7 @@ typedef struct {
     int64_t out_stride; /* elements from row to row of the result as it lies in memory */
     bool transposed;    /* the result lies in memory as out^T */
     bool add;
+    int64_t rest;       /* of the columns, for which tiles of dot products take less than vectors that they do not fill */
     int64_t vectors, panels, chunks;
     bool direct;        /* y is read where it lies: its rows are in order, and few rows of x would not repay packing */
     bool by_panels;     /* chunks are bands of panels; else of rows */
@@ -114,6 +116,12 @@ static void multiply(const product *p, int64_t row_begin, int64_t row_end, int64
     else product_rows_float64(p, row_begin, row_end, first, (int)vectors, (const double *)(const void *)packed);
 }
 
+static void dot_area(const product *p, int64_t row, int64_t row_end, int64_t column, int64_t column_end) {
+    if (row == row_end || column == column_end) return;
+    if (p->type == FLOAT32) dot_area_float32(p, row, row_end, column, column_end);
+    else dot_area_float64(p, row, row_end, column, column_end);
+}
+
 static void pack_task(void *context, int64_t chunk) {
     const product *p = context;
     pack_panels(p, pool_begin(p->panels, p->chunks, chunk), pool_begin(p->panels, p->chunks, chunk + 1));
@@ -124,6 +132,7 @@ static void rows_task(void *context, int64_t chunk) {
     int64_t tiles = (p->m + ROWS - 1) / ROWS, begin = pool_begin(tiles, p->chunks, chunk) * ROWS;
     int64_t end = smaller(pool_begin(tiles, p->chunks, chunk + 1) * ROWS, p->m);
     for (int64_t panel = 0; panel < p->panels && !pool_ends(); panel++) multiply(p, begin, end, panel);
+    dot_area(p, begin, end, p->n - p->rest, p->n);
 }
 
 static void panels_task(void *context, int64_t chunk) {
@@ -133,6 +142,7 @@ static void panels_task(void *context, int64_t chunk) {
         pack_panels(p, panel, panel + 1);
         multiply(p, 0, p->m, panel);
     }
+    if (chunk == p->chunks - 1) dot_area(p, 0, p->m, p->n - p->rest, p->n);
 }
 
 static void dots_task(void *context, int64_t chunk) {
@@ -142,23 +152,28 @@ static void dots_task(void *context, int64_t chunk) {
     else dot_rows_float64(p, begin, end);
 }
 
-static int64_t dot_bands(const product *p) { return (p->m + dot_side(p->m) - 1) / dot_side(p->m); }
-
-static void dot_bands_task(void *context, int64_t chunk) {
+static void dot_area_task(void *context, int64_t chunk) {
     const product *p = context;
-    int64_t bands = dot_bands(p), begin = pool_begin(bands, p->chunks, chunk), end = pool_begin(bands, p->chunks, chunk + 1);
-    if (p->type == FLOAT32) dot_bands_float32(p, begin, end);
-    else dot_bands_float64(p, begin, end);
+    dot_area(p, pool_begin(p->m, p->chunks, chunk), pool_begin(p->m, p->chunks, chunk + 1), 0, p->n);
 }
 
 /* --- the two ways round ------------------------------------------------------------------------------------------------ */
 
+/* Columns that are best left to dot products, where their numbers lie in order on both sides. */
+static int64_t rest_of(const product *p) {
+    enum { LONG = 8 }; /* vectors: sums over lanes cost little then */
+    int64_t lanes = lanes_of(p->type), rest = p->n % lanes;
+    bool in_order = p->x.column_stride == 1 && p->y.row_stride == 1;
+    return in_order && !p->transposed && p->k >= LONG * lanes && p->k <= DEEPEST && rest <= lanes / 2 ? rest : 0;
+}
+
 /* Roughly the cycles for each k when vectors run along n: multiplications, packing and storing. */
-static double cost(dtype type, int64_t m, int64_t n, int64_t k, int64_t pack_stride, bool transposed) {
-    double vectors = (double)((n + lanes_of(type) - 1) / lanes_of(type)), rows = (double)m;
+static double cost(const product *p) {
+    double lanes = (double)lanes_of(p->type), rows = (double)p->m, n = (double)(p->n - p->rest), vectors = ceil(n / lanes);
     double least = 8 / (vectors < VECTORS ? vectors : VECTORS); /* fewer sums than this wait for each other */
-    return vectors * (rows < least ? least : rows) + (pack_stride == 1 ? vectors : (double)n) +
-           (transposed ? (double)(m * n) : vectors * rows) / (double)k;
+    double packing = p->y.column_stride == 1 ? vectors : n;
+    return vectors * (rows < least ? least : rows) + (double)p->rest / lanes * 1.3 * rows + packing +
+           (p->transposed ? (double)(p->m * p->n) : vectors * rows) / (double)p->k;
 }
 
 static matrix flipped(matrix a) { return (matrix){a.data, a.column_stride, a.row_stride}; }
@@ -180,12 +195,11 @@ static bool is_small_of_long(const product *p) {
 }
 
 static product product_of(dtype type, int64_t m, int64_t n, int64_t k, matrix x, matrix y, char *out, int64_t out_stride) {
-    product p = {.type = type, .m = m, .n = n, .k = k, .x = x, .y = y, .out = out, .out_stride = out_stride};
-    if (cost(type, n, m, k, x.row_stride, true) < cost(type, m, n, k, y.column_stride, false)) {
-        p.m = n, p.n = m, p.x = flipped(y), p.y = flipped(x);
-        p.transposed = true;
-    }
-    p.vectors = (p.n + lanes_of(type) - 1) / lanes_of(type);
+    product p = {.type = type, .m = m, .n = n, .k = k, .x = x, .y = y, .out = out, .out_stride = out_stride}, other = p;
+    other.m = n, other.n = m, other.x = flipped(y), other.y = flipped(x), other.transposed = true;
+    if (out_stride == n) p.rest = rest_of(&p);
+    if (cost(&other) < cost(&p)) p = other;
+    p.vectors = (p.n - p.rest + lanes_of(type) - 1) / lanes_of(type);
     p.panels = (p.vectors + VECTORS - 1) / VECTORS;
     p.direct = HAS_MASKS && p.y.column_stride == 1 && p.m <= 2 * ROWS;
     return p;
@@ -197,10 +211,14 @@ size_t kernel_matmul_scratch(dtype type, int64_t m, int64_t n, int64_t k) {
     return (size_t)((most + lanes - 1) / lanes * VECTOR_BYTES * smaller(k, DEEPEST));
 }
 
+/* A number of the result is the same sum however rows and panels are shared out, so the threads may count here: each has the same
+ * number of panels, or long bands of rows, for which a panel stays in the cache. */
 static void share_out(product *p) {
+    int64_t threads = pool_threads();
     p->chunks = smaller(p->m * p->n * p->k / ENOUGH, MAX_CHUNKS);
     p->by_panels = p->panels >= 2 * p->chunks || p->m / (2 * ROWS) < p->chunks;
-    p->chunks = smaller(p->chunks, p->by_panels ? p->panels : p->m / (2 * ROWS));
+    if (p->by_panels && p->chunks > 1) p->panels = smaller((p->panels + threads - 1) / threads * threads, p->vectors);
+    p->chunks = smaller(p->chunks, p->by_panels ? p->panels : smaller(2 * threads, p->m / (2 * ROWS)));
     if (p->chunks < 2) p->chunks = 1, p->by_panels = true;
 }
 
@@ -233,8 +251,8 @@ void kernel_matmul(dtype type, int64_t m, int64_t n, int64_t k, char *out, matri
         return;
     }
     if (is_small_of_long(&p)) {
-        p.chunks = smaller(pool_chunks(m * n * k, ENOUGH), dot_bands(&p));
-        pool_run(p.chunks, dot_bands_task, &p);
+        p.chunks = smaller(pool_chunks(m * n * k, ENOUGH), p.m);
+        pool_run(p.chunks, dot_area_task, &p);
         return;
     }
     p = product_of(type, p.m, p.n, k, p.x, p.y, out, p.n);

@@ -18,6 +18,11 @@ enum { BLOCK = 512, LANES = 16, COLUMNS = 256 };
 #define SUM_ROW(T, WIDE, name)                                                                   \
     static WIDE name(const T *in, int64_t length) {                                              \
         WIDE total = 0;                                                                          \
+        T few = 0;                                                                               \
+        if (length < LANES) {                                                                    \
+            for (int64_t i = 0; i < length; i++) few += in[i];                                   \
+            return (WIDE)few;                                                                    \
+        }                                                                                        \
         for (int64_t begin = 0; begin < length; begin += BLOCK) {                                \
             int64_t count = length - begin < BLOCK ? length - begin : BLOCK, i = 0;              \
             T lanes[LANES] = {0};                                                                \
@@ -129,39 +134,88 @@ void kernel_sum(dtype type, int64_t outer, int64_t length, int64_t inner, char *
 /* A NaN is larger than any number, so that it is not lost. */
 #define LARGER(a, b) ((a) > (b) || (a) != (a))
 
-#define MAX(T)                                                                        \
-    for (int64_t o = 0; o < outer; o++)                                               \
-        for (int64_t i = 0; i < length; i++) {                                        \
-            const T *row = (const T *)in + (o * length + i) * inner;                  \
-            T *best = (T *)out + o * inner;                                           \
-            for (int64_t j = 0; j < inner; j++)                                       \
-                if (i == 0 || LARGER(row[j], best[j])) best[j] = row[j];              \
-        }                                                                             \
+/* Of each row the largest number, to `largest`, or its place from 1, to `places`, whichever is given; of several equal ones the
+ * first. inner == 1: LANES rows go beside each other, in the lanes of a vector. */
+#define LARGEST_OF_ROWS(T, name)                                                                 \
+    static void name(T *largest, int64_t *places, const T *in, int64_t rows, int64_t length) {   \
+        T best[LANES];                                                                           \
+        int64_t place[LANES];                                                                    \
+        for (int64_t o = 0; o < rows; o += LANES, in += LANES * length) {                        \
+            int64_t count = rows - o < LANES ? rows - o : LANES;                                 \
+            for (int64_t lane = 0; lane < count; lane++) best[lane] = in[lane * length], place[lane] = 1; \
+            for (int64_t i = 1; i < length; i++) {                                               \
+                const T *values = in + i;                                                        \
+                if (count == LANES) TAKE_LARGER(T, LANES) else TAKE_LARGER(T, count)             \
+            }                                                                                    \
+            if (largest != NULL) memcpy(largest + o, best, (size_t)count * sizeof *best);        \
+            if (places != NULL) memcpy(places + o, place, (size_t)count * sizeof *place);        \
+        }                                                                                        \
+    }
+#define TAKE_LARGER(T, count)                                                                    \
+    for (int64_t lane = 0; lane < (count); lane++) {                                             \
+        T value = values[lane * length];                                                         \
+        bool take = LARGER(value, best[lane]) && best[lane] == best[lane];                       \
+        best[lane] = take ? value : best[lane];                                                  \
+        place[lane] = take ? i + 1 : place[lane];                                                \
+    }
+LARGEST_OF_ROWS(float, largest_of_rows_float32)
+LARGEST_OF_ROWS(double, largest_of_rows_float64)
+LARGEST_OF_ROWS(int64_t, largest_of_rows_int64)
+
+/* The same of columns, for whole rows at a time. */
+#define LARGEST_OF_COLUMNS(T, name)                                                              \
+    static void name(T *largest, int64_t *places, const T *in, int64_t length, int64_t inner) {  \
+        for (int64_t j = 0; j < inner && places != NULL; j++) {                                  \
+            const T *column = in + j;                                                            \
+            int64_t best = 0;                                                                    \
+            for (int64_t i = 1; i < length && column[best * inner] == column[best * inner]; i++) \
+                if (LARGER(column[i * inner], column[best * inner])) best = i;                   \
+            places[j] = best + 1;                                                                \
+        }                                                                                        \
+        for (int64_t i = 0; i < length && largest != NULL; i++, in += inner)                     \
+            for (int64_t j = 0; j < inner; j++)                                                  \
+                if (i == 0 || LARGER(in[j], largest[j])) largest[j] = in[j];                     \
+    }
+LARGEST_OF_COLUMNS(float, largest_of_columns_float32)
+LARGEST_OF_COLUMNS(double, largest_of_columns_float64)
+LARGEST_OF_COLUMNS(int64_t, largest_of_columns_int64)
+
+typedef struct {
+    reduction r;
+    bool places;
+} search;
+
+#define LARGEST(T, name)                                                                         \
+    for (int64_t o = begin; o < end; o += r->inner == 1 ? end - begin : 1) {                     \
+        const T *in = (const T *)r->in + o * r->length * r->inner;                               \
+        T *largest = s->places ? NULL : (T *)r->out + o * r->inner;                              \
+        int64_t *places = s->places ? (int64_t *)(void *)r->out + o * r->inner : NULL;           \
+        if (r->inner == 1) largest_of_rows_##name(largest, places, in, end - begin, r->length);  \
+        else largest_of_columns_##name(largest, places, in, r->length, r->inner);                \
+    }                                                                                            \
     break
 
-void kernel_max(dtype type, int64_t outer, int64_t length, int64_t inner, char *out, const char *in) {
-    switch (type) {
-        case FLOAT32: MAX(float);
-        case FLOAT64: MAX(double);
-        default: MAX(int64_t);
+static void search_task(void *context, int64_t chunk) {
+    const search *s = context;
+    const reduction *r = &s->r;
+    int64_t begin = pool_begin(r->outer, r->chunks, chunk), end = pool_begin(r->outer, r->chunks, chunk + 1);
+    switch (r->type) {
+        case FLOAT32: LARGEST(float, float32);
+        case FLOAT64: LARGEST(double, float64);
+        default: LARGEST(int64_t, int64);
     }
 }
 
-#define ARGMAX(T)                                                                     \
-    for (int64_t o = 0; o < outer; o++)                                               \
-        for (int64_t j = 0; j < inner; j++) {                                         \
-            const T *column = (const T *)in + o * length * inner + j;                 \
-            int64_t best = 0;                                                         \
-            for (int64_t i = 1; i < length && column[best * inner] == column[best * inner]; i++) \
-                if (LARGER(column[i * inner], column[best * inner])) best = i;        \
-            out[o * inner + j] = best + 1;                                            \
-        }                                                                             \
-    break
+static void run_search(search s) {
+    s.r.chunks = pool_chunks(s.r.outer * s.r.length * s.r.inner, 32768);
+    if (s.r.chunks > s.r.outer) s.r.chunks = s.r.outer;
+    pool_run(s.r.chunks, search_task, &s);
+}
+
+void kernel_max(dtype type, int64_t outer, int64_t length, int64_t inner, char *out, const char *in) {
+    run_search((search){{type, outer, length, inner, 1, out, in}, false});
+}
 
 void kernel_argmax(dtype type, int64_t outer, int64_t length, int64_t inner, int64_t *out, const char *in) {
-    switch (type) {
-        case FLOAT32: ARGMAX(float);
-        case FLOAT64: ARGMAX(double);
-        default: ARGMAX(int64_t);
-    }
+    run_search((search){{type, outer, length, inner, 1, (char *)out, in}, true});
 }

@@ -78,13 +78,21 @@ static int stage_of(const cutting *c, const node *n, const int *axes, bool compu
     return stage;
 }
 
+static double work_of(const node *n) {
+    double wide = n->type == FLOAT32 ? 1 : 2, elements = (double)shape_elements(n->shape);
+    if (n->op->kind == VIEW) return 0;
+    if (!op_is(n, "matmul")) return wide * elements;
+    return wide * elements * (1 + (double)n->inputs[0]->shape.size[n->inputs[0]->shape.rank - 1] / 4);
+}
+
 static void find_axes(cutting *c, int *axes) {
     c->stage_count = 0;
     for (int k = 0; k < c->order->count; k++) {
         const node *n = c->order->nodes[k];
         bool leaf = node_is_leaf(n);
         c->axis[k] = leaf ? WHOLE : apply_rule(c, n, axes);
-        c->computed[k] = c->axis[k] != WHOLE && (n->op->kind != VIEW || any_computed(c, n)); /* else it is another look at a batch */
+        c->computed[k] = c->axis[k] != WHOLE && (n->op->kind != VIEW || any_computed(c, n)) && /* else it is another look at a batch */
+                         work_of(n) < LARGE;
         c->stage[k] = leaf ? 0 : stage_of(c, n, axes, c->computed[k]);
         if (!c->computed[k] && is_batch(c, n)) c->axis[k] = 0;
         if (c->computed[k] && c->stage[k] >= c->stage_count) c->stage_count = c->stage[k] + 1;
@@ -93,16 +101,9 @@ static void find_axes(cutting *c, int *axes) {
 
 /* --- what pays ---------------------------------------------------------------------------------------------------------- */
 
-static double work_of(const node *n) {
-    double wide = n->type == FLOAT32 ? 1 : 2, elements = (double)shape_elements(n->shape);
-    if (n->op->kind == VIEW) return 0;
-    if (!op_is(n, "matmul")) return wide * elements;
-    return wide * elements * (1 + (double)n->inputs[0]->shape.size[n->inputs[0]->shape.rank - 1] / 4);
-}
-
 typedef struct {
     double work;
-    int kernels;
+    int kernels, others; /* others: than steps of a fused pass, for which threads are asked once anyway */
     int64_t sums, rows; /* elements of what is wanted outside */
     dtype type;
     bool mixed; /* dtypes of what is wanted */
@@ -134,6 +135,7 @@ static stage_figures measure_stage(const cutting *c, int stage) {
         if (!c->computed[k] || c->stage[k] != stage) continue;
         f.work += work_of(n);
         f.kernels += n->op->kind != VIEW;
+        f.others += n->op->kind == KERNEL;
         if (!c->wanted[k]) continue;
         f.mixed = f.mixed || (any && n->type != f.type);
         f.type = n->type;
@@ -153,7 +155,7 @@ static double choose_stages(cutting *c, node *const *outputs, int output_count, 
         stage_figures f = measure_stage(c, stage);
         bool in_reach = f.work >= ENOUGH && f.work < (double)LARGE * f.kernels;
         bool few_results = (double)(f.sums * c->blocks) * 8 <= f.work && (double)f.rows * 4 <= f.work;
-        bool pays = !f.mixed && in_reach && few_results;
+        bool pays = !f.mixed && f.others > 0 && in_reach && few_results;
         if (pays) work += f.work;
         for (int k = 0; !pays && k < c->order->count; k++)
             if (c->stage[k] == stage) c->computed[k] = false;
@@ -451,10 +453,10 @@ static const node_list *sorted(const node_list *before, node *const *outputs, in
 
 /* --- which batch ------------------------------------------------------------------------------------------------------------------ */
 
-static double all_work(const node_list *order) {
+static double small_work(const node_list *order) {
     double work = 0;
     for (int k = 0; k < order->count; k++)
-        if (!node_is_leaf(order->nodes[k])) work += work_of(order->nodes[k]);
+        if (!node_is_leaf(order->nodes[k]) && work_of(order->nodes[k]) < LARGE) work += work_of(order->nodes[k]);
     return work;
 }
 
@@ -481,7 +483,7 @@ static int find_sizes(const node_list *order, int64_t *sizes) {
 
 static cutting *best_cutting(const node_list *order, node *const *outputs, int output_count, int *axes) {
     int64_t sizes[MOST_SIZES];
-    double most = 0, work = all_work(order);
+    double most = 0, work = small_work(order);
     cutting *best = NULL;
     if (work < ENOUGH) return NULL;
     int count = find_sizes(order, sizes);
@@ -493,7 +495,7 @@ static cutting *best_cutting(const node_list *order, node *const *outputs, int o
         double done = c->stage_count > MOST_STAGES ? 0 : choose_stages(c, outputs, output_count, axes);
         if (done > most) most = done, best = c;
     }
-    return 2 * most > work ? best : NULL;
+    return best;
 }
 
 const node_list *blocks_form(const node_list *order, node **outputs, int output_count) {
