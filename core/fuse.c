@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "kernels.h"
 #include "pool.h"
 
 static _Thread_local char registers[FUSED_MAX_REGISTERS][FUSED_BLOCK_BYTES] __attribute__((aligned(64)));
@@ -41,8 +42,8 @@ void fused_choose_loads(fused *f, operand *operands) {
     int64_t whole = FUSED_BLOCK_BYTES / (int64_t)dtype_bytes(f->type), period = 1, repeated = 0;
     for (int i = 0; i < f->operand_count; i++) {
         int64_t own = f->periods[i] = period_of(&operands[i]);
-        f->loads[i] = operand_is_contiguous(&operands[i]) ? LOAD_DIRECT : LOAD_GENERAL;
-        if (f->loads[i] == LOAD_DIRECT) continue;
+        f->loads[i] = operands[i].type != f->type ? LOAD_BYTES : operand_is_contiguous(&operands[i]) ? LOAD_DIRECT : LOAD_GENERAL;
+        if (f->loads[i] == LOAD_DIRECT || f->loads[i] == LOAD_BYTES) continue;
         if (own == 1 || (own > 0 && own <= whole / 2 && (period == 1 || period == own))) {
             f->loads[i] = LOAD_ONCE;
             if (own > 1) period = own;
@@ -143,8 +144,11 @@ static void *place(const fused *f, const operand *operands, fused_place at, int6
 
 static void run_block(const fused *f, const operand *operands, int64_t begin, int64_t count) {
     int64_t bytes = (int64_t)dtype_bytes(f->type), at = begin * bytes;
-    for (int i = 0; i < f->operand_count; i++)
-        if (f->loads[i] == LOAD_GENERAL) load_general(&operands[i], begin, count, registers[f->registers[i]]);
+    for (int i = 0; i < f->operand_count; i++) {
+        char *to = registers[f->registers[i]];
+        if (f->loads[i] == LOAD_GENERAL) load_general(&operands[i], begin, count, to);
+        if (f->loads[i] == LOAD_BYTES) kernel_cast(UINT8, f->type, count, to, operands[i].data + begin);
+    }
     for (int s = 0; s < f->step_count; s++) {
         const fused_step *step = &f->steps[s];
         void *out = place(f, operands, step->result, at), *x = place(f, operands, step->inputs[0], at);

@@ -22,7 +22,8 @@ typedef enum {
     LOAD_DIRECT,   /* row-major: steps read it where it lies */
     LOAD_REPEATED, /* row-major and then again from the start, where some block ends: likewise */
     LOAD_ONCE,     /* the same in every block: a number, or rows that fit a block a whole number of times */
-    LOAD_GENERAL   /* any strides: gathered block by block */
+    LOAD_GENERAL,  /* any strides: gathered block by block */
+    LOAD_BYTES     /* row-major uint8, converted block by block */
 } fused_load;
 
 typedef struct {

@@ -281,6 +281,27 @@ static void lay_out_kernel(plan_graph *g, item *i) {
     }
 }
 
+static bool is_needed(const plan_graph *g, int number) {
+    for (int o = 0; o < g->output_count; o++)
+        if (g->outputs[o] == number) return true;
+    for (int k = 0; k < g->item_count; k++)
+        for (int input = 0; g->items[k].live && input < g->items[k].input_count; input++)
+            if (g->inputs[g->items[k].input_begin + input] == number) return true;
+    return false;
+}
+
+/* Elementwise work takes bytes as they are, where they lie in order: a fused pass converts them as it goes. */
+static void take_bytes(plan_graph *g, const item *i) {
+    for (int input = 0; input < i->input_count; input++) {
+        item *in = item_input(g, i, input);
+        if (in->op == NULL || strcmp(in->op->name, "cast") != 0) continue;
+        const item *bytes = item_input(g, in, 0);
+        if (bytes->type != UINT8 || !operand_is_contiguous(&bytes->look)) continue;
+        g->inputs[i->input_begin + input] = number_of(g, bytes);
+        in->live = is_needed(g, number_of(g, in));
+    }
+}
+
 static void lay_out(plan_graph *g) {
     int count = g->item_count; /* copies come behind; their layout is plain */
     thin_shapes thin;
@@ -292,6 +313,7 @@ static void lay_out(plan_graph *g) {
         if (i->op->kind == KERNEL) lay_out_kernel(g, i);
         if ((is_elementwise(i) || is_matrix_product(i)) && lies_columnwise(&thin, i->shape))
             operand_columnwise_strides(i->shape, i->look.strides);
+        else if (is_elementwise(i)) take_bytes(g, i);
     }
     /* an output that is a small part of a larger value does not keep that value alive */
     for (int o = 0; o < g->output_count; o++) {
