@@ -110,6 +110,7 @@ typedef struct {
 } stage_figures;
 
 static void find_wanted(cutting *c, node *const *outputs, int output_count, int *axes) {
+    memset(c->wanted, false, (size_t)c->order->count * sizeof *c->wanted);
     memset(c->apart, true, (size_t)c->order->count * sizeof *c->apart);
     for (int k = 0; k < c->order->count; k++) {
         const node *n = c->order->nodes[k];
@@ -147,10 +148,29 @@ static stage_figures measure_stage(const cutting *c, int stage) {
     return f;
 }
 
+static bool is_read_within(const cutting *c, int number) {
+    for (int k = number + 1; k < c->order->count; k++)
+        for (int i = 0; c->computed[k] && c->stage[k] == c->stage[number] && i < c->order->nodes[k]->input_count; i++)
+            if (c->order->nodes[k]->inputs[i]->number == number) return true;
+    return false;
+}
+
+/* A view that is wanted outside only is taken outside: what blocks compute is handed over as it lies. */
+static void leave_views(cutting *c, node *const *outputs, int output_count, int *axes) {
+    for (int k = c->order->count - 1; k >= 0; k--) {
+        bool is_view = c->computed[k] && c->order->nodes[k]->op->kind == VIEW;
+        if (!is_view || !c->wanted[k] || c->apart[k] || is_read_within(c, k)) continue;
+        c->computed[k] = false;
+        c->stage[k]++; /* once its input is complete */
+        find_wanted(c, outputs, output_count, axes);
+    }
+}
+
 /* Stages that do not pay are computed as if nobody had heard of blocks. Returns the work of those that do. */
 static double choose_stages(cutting *c, node *const *outputs, int output_count, int *axes) {
     double work = 0;
     find_wanted(c, outputs, output_count, axes);
+    leave_views(c, outputs, output_count, axes);
     for (int stage = 0; stage < c->stage_count; stage++) {
         stage_figures f = measure_stage(c, stage);
         bool in_reach = f.work >= ENOUGH && f.work < (double)LARGE * f.kernels;
@@ -176,7 +196,6 @@ static cutting *cutting_new(const node_list *order, int64_t rows, int64_t blocks
     c->apart = memory_scoped(count * sizeof *c->apart, what);
     c->place = memory_scoped(count * sizeof *c->place, what);
     memset(c->computed, 0, count * sizeof *c->computed);
-    memset(c->wanted, 0, count * sizeof *c->wanted);
     return c;
 }
 
