@@ -1,5 +1,6 @@
 #include "plan_blocks.h"
 
+#include <math.h>
 #include <stdatomic.h>
 #include <string.h>
 
@@ -25,6 +26,7 @@ enum {
 typedef struct {
     const node_list *order;
     int64_t rows, blocks;
+    double limit;   /* work of a kernel that blocks leave to all threads */
     int *axis;      /* along which it is cut, WHOLE or SUMMED */
     int *stage;     /* sums of one stage are complete before the next begins */
     bool *computed; /* by blocks; what is cut, but not so, is there before: a batch */
@@ -92,7 +94,7 @@ static void find_axes(cutting *c, int *axes) {
         bool leaf = node_is_leaf(n);
         c->axis[k] = leaf ? WHOLE : apply_rule(c, n, axes);
         c->computed[k] = c->axis[k] != WHOLE && (n->op->kind != VIEW || any_computed(c, n)) && /* else it is another look at a batch */
-                         work_of(n) < LARGE;
+                         work_of(n) < c->limit;
         c->stage[k] = leaf ? 0 : stage_of(c, n, axes, c->computed[k]);
         if (!c->computed[k] && is_batch(c, n)) c->axis[k] = 0;
         if (c->computed[k] && c->stage[k] >= c->stage_count) c->stage_count = c->stage[k] + 1;
@@ -184,11 +186,11 @@ static double choose_stages(cutting *c, node *const *outputs, int output_count, 
     return work;
 }
 
-static cutting *cutting_new(const node_list *order, int64_t rows, int64_t blocks) {
+static cutting *cutting_new(const node_list *order, int64_t rows, int64_t blocks, double limit) {
     static const char *what = "a plan";
     size_t count = (size_t)order->count;
     cutting *c = memory_scoped(sizeof *c, what);
-    *c = (cutting){.order = order, .rows = rows, .blocks = blocks};
+    *c = (cutting){.order = order, .rows = rows, .blocks = blocks, .limit = limit};
     c->axis = memory_scoped(count * sizeof *c->axis, what);
     c->stage = memory_scoped(count * sizeof *c->stage, what);
     c->computed = memory_scoped(count * sizeof *c->computed, what);
@@ -472,10 +474,10 @@ static const node_list *sorted(const node_list *before, node *const *outputs, in
 
 /* --- which batch ------------------------------------------------------------------------------------------------------------------ */
 
-static double small_work(const node_list *order) {
+static double work_below(const node_list *order, double limit) {
     double work = 0;
     for (int k = 0; k < order->count; k++)
-        if (!node_is_leaf(order->nodes[k]) && work_of(order->nodes[k]) < LARGE) work += work_of(order->nodes[k]);
+        if (!node_is_leaf(order->nodes[k]) && work_of(order->nodes[k]) < limit) work += work_of(order->nodes[k]);
     return work;
 }
 
@@ -500,16 +502,17 @@ static int find_sizes(const node_list *order, int64_t *sizes) {
     return count;
 }
 
-static cutting *best_cutting(const node_list *order, node *const *outputs, int output_count, int *axes) {
+/* What most work is done by, of kernels below the limit; NULL where that is not more than `least`. */
+static cutting *best_cutting(const node_list *order, node *const *outputs, int output_count, int *axes, double limit, double least) {
     int64_t sizes[MOST_SIZES];
-    double most = 0, work = small_work(order);
+    double most = least, work = work_below(order, limit);
     cutting *best = NULL;
     if (work < ENOUGH) return NULL;
     int count = find_sizes(order, sizes);
     for (int s = 0; s < count; s++) {
         int64_t blocks = blocks_for(sizes[s], work);
         if (blocks == 0) continue;
-        cutting *c = cutting_new(order, sizes[s], blocks);
+        cutting *c = cutting_new(order, sizes[s], blocks, limit);
         find_axes(c, axes);
         double done = c->stage_count > MOST_STAGES ? 0 : choose_stages(c, outputs, output_count, axes);
         if (done > most) most = done, best = c;
@@ -517,11 +520,17 @@ static cutting *best_cutting(const node_list *order, node *const *outputs, int o
     return best;
 }
 
+/* Most of a computation, or else what stands between its large kernels. */
+static const cutting *find_cutting(const node_list *order, node *const *outputs, int output_count, int *axes) {
+    const cutting *all = best_cutting(order, outputs, output_count, axes, INFINITY, work_below(order, INFINITY) / 2);
+    return all != NULL ? all : best_cutting(order, outputs, output_count, axes, LARGE, 0);
+}
+
 const node_list *blocks_form(const node_list *order, node **outputs, int output_count) {
     int inputs = 1;
     for (int k = 0; k < order->count; k++) inputs = larger(inputs, order->nodes[k]->input_count);
     int *axes = memory_scoped((size_t)inputs * sizeof *axes, "a plan");
-    const cutting *c = best_cutting(order, outputs, output_count, axes);
+    const cutting *c = find_cutting(order, outputs, output_count, axes);
     if (c == NULL) return order;
     size_t count = (size_t)order->count, most = count + (size_t)inputs;
     node **outer = memory_scoped(count * sizeof *outer, "a plan"), **parts = memory_scoped(most * sizeof *parts, "a plan");
