@@ -140,16 +140,41 @@ describe("blocks of rows", function()
     assert.is_true(math.abs(slope - difference) < 1e-6 * math.max(1, math.abs(slope)))
   end)
 
+  -- A network 300-64-5, whose products with its first weights all threads compute by themselves.
+  local wide, labels, weights = randn(6, 512, 300), plumb.randint(1, 5, { 512 }, { seed = 7 }):evaluate(), randn(8, 300 * 64 + 64 * 5)
+  local function classifier(t, inputs, classes)
+    local hidden = inputs:matmul(t:slice(1, 1, 19200):reshape(64, 300):t() / 10):relu()
+    local output = hidden:matmul(t:slice(1, 19201, 19520):reshape(64, 5))
+    return nn.cross_entropy(output, classes) * classes:shape()[1], output:argmax(2):eq(classes):cast("float64"):sum()
+  end
+
+  it("stand between large products", function()
+    local step = plumb.value_and_grad(classifier)
+    local value, hits, gradient = in_blocks(step, { weights, wide, labels })
+    local sum, slope, found = 0, 0, 0
+    local classes = pieces(labels)
+    for i, piece in ipairs(pieces(wide)) do
+      local v, h, g = step(weights, piece, classes[i])
+      sum, slope, found = sum + v:item(), (slope + g):evaluate(), found + h:item()
+    end
+    assert.is_true(math.abs(sum - value:item()) < 1e-9)
+    assert_near(slope, gradient, 1e-12, "gradient")
+    assert.are.equal(found, hits:item())
+  end)
+
   it("give the same bits with any number of threads", function()
     local threads = plumb.threads()
-    local step = plumb.compile(plumb.value_and_grad(losses["softmax"]))
-    local expected
+    local step, between = plumb.compile(plumb.value_and_grad(losses["softmax"])), plumb.compile(plumb.value_and_grad(classifier))
+    local expected, expected_between
     for _, count in ipairs { 1, 2, 3, 8 } do
       plumb.threads(count)
       for _ = 1, 20 do
         local _, gradient = step(theta, x, y)
         expected = expected or gradient
         assert.is_true(expected:equal(gradient), count .. " threads")
+        _, _, gradient = between(weights, wide, labels)
+        expected_between = expected_between or gradient
+        assert.is_true(expected_between:equal(gradient), count .. " threads, between products")
       end
     end
     plumb.threads(threads)

@@ -3,6 +3,23 @@ local plumb = require "plumb"
 local support = require "support"
 local nn, optim = plumb.nn, plumb.optim
 
+describe("elementwise work on bytes", function()
+  it("converts bytes in the pass that reads them", function()
+    for _, shape in ipairs { { 5 }, { 1023 }, { 70, 100 }, { 3, 7, 64 } } do
+      local bytes = (plumb.rand(shape, { seed = 1 }) * 256):cast("uint8"):evaluate()
+      for _, dtype in ipairs { "float32", "float64", "int64" } do
+        local x = plumb.randn(shape, { seed = 2 }):cast(dtype):evaluate()
+        local apart = bytes:cast(dtype):evaluate()
+        assert.is_true(((apart * 3 + x) * apart):evaluate():equal((bytes:cast(dtype) * 3 + x) * bytes:cast(dtype)))
+        local cast, twice = plumb.compile(function(b) local c = b:cast(dtype) return c, c + c end)(bytes)
+        assert.is_true(apart:equal(cast) and (apart + apart):equal(twice)) -- it is wanted by itself, too
+        assert.is_true((apart:slice(1, 1, -1, 2) + 1):evaluate():equal(bytes:slice(1, 1, -1, 2):cast(dtype) + 1))
+        if #shape == 2 then assert.is_true((apart:t() + 1):evaluate():equal(bytes:t():cast(dtype) + 1)) end
+      end
+    end
+  end)
+end)
+
 describe("fit with uint8 images", function()
   local function images(n, seed)
     return { x = plumb.randint(0, 255, { n, 1, 6, 6 }, { seed = seed }):cast("uint8"):evaluate(),

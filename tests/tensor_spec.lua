@@ -193,6 +193,28 @@ describe("looking", function()
     assert.is_true(t:var(3):allclose(plumb.full({ 2, 3 }, 5 / 3)))
     assert.is_true(t:std(3, false, 0):allclose(plumb.full({ 2, 3 }, math.sqrt(1.25))))
     assert.is_true(t:var():allclose(plumb.tensor(50)))
+    for _, shape in ipairs { { 3, 4 }, { 35, 10 }, { 700, 33 }, { 17, 1 }, { 5000, 10 }, { 20, 3, 5 } } do
+      local axis = #shape == 3 and 2 or #shape
+      for _, dtype in ipairs { "float32", "float64", "int64" } do
+        local numbers = plumb.randint(-9, 9, shape, { seed = 3 }):cast(dtype) -- with many equal ones
+        if dtype ~= "int64" then numbers = numbers + plumb.where(plumb.rand(shape, { seed = 4 }):lt(0.02), 0 / 0, 0):cast(dtype) end
+        local at = support.accessor(numbers:evaluate())
+        local largest, places = support.accessor(numbers:max(axis)), support.accessor(numbers:argmax(axis))
+        for i = 1, shape[1] do
+          for j = 1, axis == 2 and shape[3] or 1 do
+            local function value(k) if #shape == 3 then return at(i, k, j) end return at(i, k) end
+            local function result(of) if #shape == 3 then return of(i, j) end return of(i) end
+            local best = 1
+            for k = 2, shape[axis] do
+              local now, before = value(k), value(best)
+              if before == before and (now > before or now ~= now) then best = k end
+            end
+            assert.are.equal(best, result(places))
+            assert(value(best) == result(largest) or value(best) ~= value(best) and result(largest) ~= result(largest))
+          end
+        end
+      end
+    end
     local nan = plumb.tensor { 1, 0 / 0, 3 }
     assert.is_true(nan:max():item() ~= nan:max():item())
     assert.is_true(nan:min():item() ~= nan:min():item())
