@@ -134,33 +134,57 @@ void kernel_sum(dtype type, int64_t outer, int64_t length, int64_t inner, char *
 /* A NaN is larger than any number, so that it is not lost. */
 #define LARGER(a, b) ((a) > (b) || (a) != (a))
 
-/* Of each row the largest number, to `largest`, or its place from 1, to `places`, whichever is given; of several equal ones the
- * first. inner == 1: LANES rows go beside each other, in the lanes of a vector. */
-#define LARGEST_OF_ROWS(T, name)                                                                 \
-    static void name(T *largest, int64_t *places, const T *in, int64_t rows, int64_t length) {   \
-        T best[LANES];                                                                           \
-        int64_t place[LANES];                                                                    \
-        for (int64_t o = 0; o < rows; o += LANES, in += LANES * length) {                        \
-            int64_t count = rows - o < LANES ? rows - o : LANES;                                 \
-            for (int64_t lane = 0; lane < count; lane++) best[lane] = in[lane * length], place[lane] = 1; \
-            for (int64_t i = 1; i < length; i++) {                                               \
-                const T *values = in + i;                                                        \
-                if (count == LANES) TAKE_LARGER(T, LANES) else TAKE_LARGER(T, count)             \
-            }                                                                                    \
-            if (largest != NULL) memcpy(largest + o, best, (size_t)count * sizeof *best);        \
-            if (places != NULL) memcpy(places + o, place, (size_t)count * sizeof *place);        \
-        }                                                                                        \
+/* In each of LANES lanes the largest number, and the step at which it came; of several equal ones the first. */
+#define SCAN(T, name)                                                                                          \
+    static inline __attribute__((always_inline)) void name(T *best, int64_t *place, const T *in, int64_t stride, int64_t step, \
+                                                           int64_t steps) {                                    \
+        for (int lane = 0; lane < LANES; lane++) best[lane] = in[lane * stride], place[lane] = 0;              \
+        for (int64_t i = 1; i < steps; i++)                                                                    \
+            for (int lane = 0; lane < LANES; lane++) {                                                         \
+                T value = in[i * step + lane * stride];                                                        \
+                bool take = LARGER(value, best[lane]) && best[lane] == best[lane];                             \
+                best[lane] = take ? value : best[lane];                                                        \
+                place[lane] = take ? i : place[lane];                                                          \
+            }                                                                                                  \
     }
-#define TAKE_LARGER(T, count)                                                                    \
-    for (int64_t lane = 0; lane < (count); lane++) {                                             \
-        T value = values[lane * length];                                                         \
-        bool take = LARGER(value, best[lane]) && best[lane] == best[lane];                       \
-        best[lane] = take ? value : best[lane];                                                  \
-        place[lane] = take ? i + 1 : place[lane];                                                \
+
+/* Of a row the largest number, and its place from 1. */
+#define LARGEST_OF_ROW(T, name, scan)                                                                          \
+    static void name(T *best, int64_t *place, const T *in, int64_t length) {                                   \
+        int64_t done = length / LANES * LANES, places[LANES];                                                  \
+        T lanes[LANES];                                                                                        \
+        *best = in[0], *place = 1;                                                                             \
+        if (done > 0) scan(lanes, places, in, 1, LANES, length / LANES);                                       \
+        for (int lane = 0; lane < LANES && done > 0; lane++) {                                                 \
+            int64_t at = places[lane] * LANES + lane + 1;                                                      \
+            bool equal = lanes[lane] == *best || (lanes[lane] != lanes[lane] && *best != *best);               \
+            if (equal ? at < *place : LARGER(lanes[lane], *best) && *best == *best) *best = lanes[lane], *place = at; \
+        }                                                                                                      \
+        for (int64_t i = done; i < length; i++)                                                                \
+            if (LARGER(in[i], *best) && *best == *best) *best = in[i], *place = i + 1;                         \
     }
-LARGEST_OF_ROWS(float, largest_of_rows_float32)
-LARGEST_OF_ROWS(double, largest_of_rows_float64)
-LARGEST_OF_ROWS(int64_t, largest_of_rows_int64)
+
+/* The same of many rows, to `largest` or `places`, whichever is given. inner == 1: short rows go beside each other. */
+#define LARGEST_OF_ROWS(T, name, scan, largest_of_row)                                                         \
+    static void name(T *largest, int64_t *places, const T *in, int64_t rows, int64_t length) {                 \
+        T best[LANES];                                                                                         \
+        int64_t place[LANES];                                                                                  \
+        for (int64_t o = 0, count; o < rows; o += count, in += count * length) {                               \
+            count = length < 2 * LANES && rows - o >= LANES ? LANES : 1;                                       \
+            if (count == 1) largest_of_row(best, place, in, length);                                           \
+            else scan(best, place, in, length, 1, length);                                                     \
+            for (int lane = 0; lane < count && count > 1; lane++) place[lane]++;                               \
+            if (largest != NULL) memcpy(largest + o, best, (size_t)count * sizeof *best);                      \
+            if (places != NULL) memcpy(places + o, place, (size_t)count * sizeof *place);                      \
+        }                                                                                                      \
+    }
+#define LARGEST_FUNCTIONS(T, name)                                                                             \
+    SCAN(T, scan_##name)                                                                                       \
+    LARGEST_OF_ROW(T, largest_of_row_##name, scan_##name)                                                      \
+    LARGEST_OF_ROWS(T, largest_of_rows_##name, scan_##name, largest_of_row_##name)
+LARGEST_FUNCTIONS(float, float32)
+LARGEST_FUNCTIONS(double, float64)
+LARGEST_FUNCTIONS(int64_t, int64)
 
 /* The same of columns, for whole rows at a time. */
 #define LARGEST_OF_COLUMNS(T, name)                                                              \
