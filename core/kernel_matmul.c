@@ -164,7 +164,7 @@ static int64_t rest_of(const product *p) {
     enum { LONG = 8 }; /* vectors: sums over lanes cost little then */
     int64_t lanes = lanes_of(p->type), rest = p->n % lanes;
     bool in_order = p->x.column_stride == 1 && p->y.row_stride == 1;
-    return in_order && !p->transposed && p->k >= LONG * lanes && p->k <= DEEPEST && rest <= lanes / 2 ? rest : 0;
+    return in_order && p->k >= LONG * lanes && p->k <= DEEPEST && rest <= lanes / 2 ? rest : 0;
 }
 
 /* Roughly the cycles for each k when vectors run along n: multiplications, packing and storing. */
@@ -194,10 +194,11 @@ static bool is_small_of_long(const product *p) {
     return p->m <= 32 && p->n <= 32 && p->k >= 4 * lanes_of(p->type) && p->x.column_stride == 1 && p->y.row_stride == 1;
 }
 
-static product product_of(dtype type, int64_t m, int64_t n, int64_t k, matrix x, matrix y, char *out, int64_t out_stride) {
+/* piece: of a result that has other rows or columns, or to be added to it. */
+static product product_of(dtype type, int64_t m, int64_t n, int64_t k, matrix x, matrix y, char *out, int64_t out_stride, bool piece) {
     product p = {.type = type, .m = m, .n = n, .k = k, .x = x, .y = y, .out = out, .out_stride = out_stride}, other = p;
     other.m = n, other.n = m, other.x = flipped(y), other.y = flipped(x), other.transposed = true;
-    if (out_stride == n) p.rest = rest_of(&p);
+    if (!piece) p.rest = rest_of(&p);
     if (cost(&other) < cost(&p)) p = other;
     p.vectors = (p.n - p.rest + lanes_of(type) - 1) / lanes_of(type);
     p.panels = (p.vectors + VECTORS - 1) / VECTORS;
@@ -255,7 +256,7 @@ void kernel_matmul(dtype type, int64_t m, int64_t n, int64_t k, char *out, matri
         pool_run(p.chunks, dot_area_task, &p);
         return;
     }
-    p = product_of(type, p.m, p.n, k, p.x, p.y, out, p.n);
+    p = product_of(type, p.m, p.n, k, p.x, p.y, out, p.n, false);
     p.packed = scratch;
     share_out(&p);
     multiply_slices(&p, false);
@@ -265,7 +266,7 @@ void kernel_matmul_piece(dtype type, int64_t m, int64_t n, int64_t k, matrix x, 
                          bool add, char *scratch) {
     for (int64_t i = 0; k == 0 && !add && i < m; i++) /* empty sums */
         memset(out + i * row_stride * (int64_t)dtype_bytes(type), 0, (size_t)n * dtype_bytes(type));
-    product p = product_of(type, m, n, k, x, y, out, row_stride);
+    product p = product_of(type, m, n, k, x, y, out, row_stride, true);
     p.packed = scratch;
     p.chunks = 1;
     p.by_panels = true;

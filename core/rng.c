@@ -1,10 +1,14 @@
 #include "rng.h"
 
 #include <math.h>
+#include <stdbool.h>
 
-void rng_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]) {
+static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
+static inline __attribute__((always_inline)) void philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]) {
     uint32_t c0 = counter[0], c1 = counter[1], c2 = counter[2], c3 = counter[3];
     uint32_t k0 = key[0], k1 = key[1];
+#pragma GCC unroll 10
     for (int round = 0; round < 10; round++) {
         uint64_t product0 = (uint64_t)0xD2511F53u * c0;
         uint64_t product1 = (uint64_t)0xCD9E8D57u * c2;
@@ -18,33 +22,57 @@ void rng_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4
     out[0] = c0, out[1] = c1, out[2] = c2, out[3] = c3;
 }
 
-void rng_block(rng_key key, uint64_t block, uint32_t out[4]) {
+void rng_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]) { philox(counter, key, out); }
+
+static inline __attribute__((always_inline)) void make_block(rng_key key, uint64_t block, uint32_t out[4]) {
     uint32_t counter[4] = {(uint32_t)block, (uint32_t)(block >> 32), (uint32_t)key.stream,
                            (uint32_t)(key.stream >> 32)};
     uint32_t words[2] = {(uint32_t)key.seed, (uint32_t)(key.seed >> 32)};
-    rng_philox(counter, words, out);
+    philox(counter, words, out);
+}
+
+void rng_block(rng_key key, uint64_t block, uint32_t out[4]) { make_block(key, block, out); }
+
+/* BLOCKS of them from `first` on, beside each other in vectors, one behind the other in the result. */
+enum { BLOCKS = 16 };
+
+static void make_blocks(rng_key key, uint64_t first, uint32_t out[4 * BLOCKS]) {
+    uint32_t words[4][BLOCKS];
+    for (int k = 0; k < BLOCKS; k++) {
+        uint32_t block[4];
+        make_block(key, first + (uint64_t)k, block);
+        for (int word = 0; word < 4; word++) words[word][k] = block[word];
+    }
+    for (int k = 0; k < BLOCKS; k++)
+        for (int word = 0; word < 4; word++) out[4 * k + word] = words[word][k];
 }
 
 static double unit_float64(uint32_t high, uint32_t low) {
     return (double)((((uint64_t)high << 32) | low) >> 11) * 0x1p-53;
 }
 
-/* Calls for each element: the block it stands in is made once for its 4 (or 2) neighbours. */
+/* Elements come from 4 (or 2) to a block; those of many whole blocks are made together. */
 void rng_uniform_float32(rng_key key, int64_t begin, int64_t count, float *out) {
-    uint32_t words[4];
-    for (int64_t i = 0; i < count; i++) {
+    uint32_t words[4 * BLOCKS];
+    for (int64_t i = 0, made; i < count; i += made) {
         int64_t at = begin + i;
-        if (i == 0 || at % 4 == 0) rng_block(key, (uint64_t)at / 4, words);
-        out[i] = (float)(words[at % 4] >> 8) * 0x1p-24f;
+        bool many = at % 4 == 0 && count - i >= 4 * BLOCKS;
+        made = many ? 4 * BLOCKS : smaller(4 - at % 4, count - i);
+        if (many) make_blocks(key, (uint64_t)at / 4, words);
+        else rng_block(key, (uint64_t)at / 4, words);
+        for (int64_t k = 0; k < made; k++) out[i + k] = (float)(words[at % 4 + k] >> 8) * 0x1p-24f;
     }
 }
 
 void rng_uniform_float64(rng_key key, int64_t begin, int64_t count, double *out) {
-    uint32_t words[4];
-    for (int64_t i = 0; i < count; i++) {
-        int64_t at = begin + i;
-        if (i == 0 || at % 2 == 0) rng_block(key, (uint64_t)at / 2, words);
-        out[i] = unit_float64(words[at % 2 * 2], words[at % 2 * 2 + 1]);
+    uint32_t words[4 * BLOCKS];
+    for (int64_t i = 0, made; i < count; i += made) {
+        int64_t at = begin + i, first = at % 2;
+        bool many = first == 0 && count - i >= 2 * BLOCKS;
+        made = many ? 2 * BLOCKS : smaller(2 - first, count - i);
+        if (many) make_blocks(key, (uint64_t)at / 2, words);
+        else rng_block(key, (uint64_t)at / 2, words);
+        for (int64_t k = 0; k < made; k++) out[i + k] = unit_float64(words[2 * (first + k)], words[2 * (first + k) + 1]);
     }
 }
 
