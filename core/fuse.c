@@ -142,6 +142,15 @@ static void *place(const fused *f, const operand *operands, fused_place at, int6
     return registers[f->registers[number]];
 }
 
+/* Each operand is a stream of its own, too many for the processor to foresee: what the next block reads is sent for while this
+ * one is computed. With few steps there is no time to wait in. */
+static void fetch_next(const fused *f, const operand *operands, int64_t at) {
+    enum { FEW_STEPS = 8, LINE = 64 };
+    for (int i = 0; i < f->operand_count && f->step_count > FEW_STEPS; i++)
+        for (int64_t line = 0; line < FUSED_BLOCK_BYTES && f->loads[i] == LOAD_DIRECT; line += LINE)
+            __builtin_prefetch(operands[i].data + at + FUSED_BLOCK_BYTES + line, 0, 2);
+}
+
 static void run_block(const fused *f, const operand *operands, int64_t begin, int64_t count) {
     int64_t bytes = (int64_t)dtype_bytes(f->type), at = begin * bytes;
     for (int i = 0; i < f->operand_count; i++) {
@@ -149,6 +158,7 @@ static void run_block(const fused *f, const operand *operands, int64_t begin, in
         if (f->loads[i] == LOAD_GENERAL) load_general(&operands[i], begin, count, to);
         if (f->loads[i] == LOAD_BYTES) kernel_cast(UINT8, f->type, count, to, operands[i].data + begin);
     }
+    if (f->from_afar) fetch_next(f, operands, at);
     for (int s = 0; s < f->step_count; s++) {
         const fused_step *step = &f->steps[s];
         void *out = place(f, operands, step->result, at), *x = place(f, operands, step->inputs[0], at);

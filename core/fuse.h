@@ -32,6 +32,7 @@ typedef struct {
     int64_t block;      /* elements in a block */
     int step_count;
     int operand_count;
+    bool from_afar;     /* operands have left the caches by then */
     fused_step steps[2 * FUSED_MAX_STEPS]; /* the work, then delayed stores */
     fused_load loads[FUSED_MAX_REGISTERS]; /* by operand */
     int64_t periods[FUSED_MAX_REGISTERS];  /* by operand: elements of a repeated one */

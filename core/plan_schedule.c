@@ -404,12 +404,14 @@ static void write_steps(fusion *f) {
 }
 
 static void write_fused(const plan_graph *g, plan *p, const unit *u) {
+    static const size_t CACHES = (size_t)8 << 20; /* what else a run works on drives everything out of them */
     instruction *now = &p->instructions[p->instruction_count++];
     *now = (instruction){.operand_begin = p->operand_count};
     now->program = memory_allocate(sizeof *now->program, "a plan");
     fusion f = {.graph = g, .plan = p, .unit = u, .number = (int)(u - g->units), .program = now->program};
     const item *first = &g->items[g->members[u->member_begin]];
-    *now->program = (fused){.type = first->type, .count = shape_elements(first->shape)};
+    *now->program = (fused){.type = first->type, .count = shape_elements(first->shape),
+                             .from_afar = p->scratch_bytes > CACHES};
     collect_operands(&f);
     for (int k = now->operand_begin; !operand_is_contiguous(&first->look) && k < p->operand_count; k++)
         operand_rotate(&p->operands[k]); /* what lies columnwise is run through as if it were row-major */
