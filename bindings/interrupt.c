@@ -54,8 +54,16 @@ int interrupt_raise(lua_State *L) {
     return luaL_error(L, "interrupted!");
 }
 
+/* An error in a finalizer would only be a warning: there the interrupt waits. */
+static bool in_finalizer(lua_State *L) {
+    lua_Debug info;
+    for (int level = 0; lua_getstack(L, level, &info); level++)
+        if (lua_getinfo(L, "n", &info) && info.name != NULL && strcmp(info.name, "__gc") == 0) return true;
+    return false;
+}
+
 void interrupt_poll(lua_State *L) {
-    if (interrupt_requested()) interrupt_raise(L);
+    if (interrupt_requested() && !in_finalizer(L)) interrupt_raise(L);
 }
 
 bool interrupt_postponed(void) { return state.phase == POSTPONED; }

@@ -11,7 +11,7 @@
 
 #include "interrupt.h"
 
-/* What is smaller than this is left to the standard functions, which take some milliseconds for it at most. */
+/* What is known to be smaller than this is left to the standard functions, which take some milliseconds for it at most. */
 enum { LONG_LIST = 100000 /* elements */, LONG_TEXT = 1 << 20 /* bytes */, PIECE = 1 << 20 /* bytes between two looks */ };
 
 static lua_CFunction standard_load, standard_rep, standard_concat, standard_sort, standard_read;
@@ -69,8 +69,9 @@ static void fill(lua_State *L, char *to, size_t total, const char *text, size_t 
 /* string.rep(text, n, separator) */
 static int rep(lua_State *L) {
     size_t length, between;
-    const char *text = luaL_checklstring(L, 1, &length), *separator = luaL_optlstring(L, 3, "", &between);
+    const char *text = luaL_checklstring(L, 1, &length);
     const lua_Integer n = luaL_checkinteger(L, 2);
+    const char *separator = luaL_optlstring(L, 3, "", &between);
     const size_t period = length + between;
     if (n < 2 || period < 1 || period > INT_MAX / (size_t)n || period * (size_t)n < LONG_TEXT) return standard_rep(L);
     const size_t total = period * (size_t)n - between;
@@ -81,6 +82,15 @@ static int rep(lua_State *L) {
 }
 
 /* ---- table.concat ---- */
+
+/* The standard error for the element at index i, of which nothing can be made. */
+static int refuse_to_concat(lua_State *L, lua_Integer i) {
+    lua_settop(L, 1);
+    lua_pushliteral(L, "");
+    lua_pushinteger(L, i);
+    lua_pushinteger(L, i);
+    return standard_concat(L);
+}
 
 /* table.concat(list, separator, first, last) */
 static int concat(lua_State *L) {
@@ -94,8 +104,7 @@ static int concat(lua_State *L) {
     luaL_buffinit(L, &made);
     for (lua_Integer i = first;; i++) {
         if (i % 1024 == 0) interrupt_poll(L);
-        if (lua_geti(L, 1, i), !lua_isstring(L, -1))
-            return luaL_error(L, "invalid value (at index %I) in table for 'concat'", (LUAI_UACINT)i);
+        if (lua_geti(L, 1, i), !lua_isstring(L, -1)) return refuse_to_concat(L, i);
         luaL_addvalue(&made);
         if (i == last) break;
         luaL_addlstring(&made, separator, between);
@@ -136,20 +145,23 @@ static bool reads_much(lua_State *L, int index, size_t *most) {
     return format != NULL && format[*format == '*'] == 'a';
 }
 
+enum { FIRST_PIECE = 4096 }; /* most files are small */
+
 /* file:read(format, ...) */
 static int read_file(lua_State *L) {
     const luaL_Stream *file = luaL_testudata(L, 1, LUA_FILEHANDLE);
-    size_t most, got = 0, count;
+    size_t most, got = 0, count, size = FIRST_PIECE;
     if (file == NULL || file->closef == NULL || !reads_much(L, 2, &most)) return standard_read(L);
     luaL_Buffer made;
     luaL_buffinit(L, &made);
     clearerr(file->f);
     do {
-        const size_t wanted = smaller(most - got, PIECE);
+        const size_t wanted = smaller(most - got, size);
         char *piece = luaL_prepbuffsize(&made, wanted);
         count = fread(piece, 1, wanted, file->f);
         luaL_addsize(&made, count);
         got += count;
+        size = smaller(2 * size, PIECE);
         interrupt_poll(L);
     } while (got < most && count > 0);
     if (ferror(file->f)) return luaL_fileresult(L, 0, NULL);

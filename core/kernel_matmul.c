@@ -152,9 +152,13 @@ static void dots_task(void *context, int64_t chunk) {
     else dot_rows_float64(p, begin, end);
 }
 
-static void dot_area_task(void *context, int64_t chunk) {
+static int64_t dot_bands(const product *p) { return (p->m + dot_side(p->m) - 1) / dot_side(p->m); }
+
+static void dot_bands_task(void *context, int64_t chunk) {
     const product *p = context;
-    dot_area(p, pool_begin(p->m, p->chunks, chunk), pool_begin(p->m, p->chunks, chunk + 1), 0, p->n);
+    int64_t tall = dot_side(p->m), bands = dot_bands(p), begin = pool_begin(bands, p->chunks, chunk) * tall;
+    int64_t end = smaller(pool_begin(bands, p->chunks, chunk + 1) * tall, p->m);
+    dot_area(p, smaller(begin, p->m - tall), end, 0, p->n); /* the last band may overlap its neighbour, with the same numbers */
 }
 
 /* --- the two ways round ------------------------------------------------------------------------------------------------ */
@@ -170,7 +174,7 @@ static int64_t rest_of(const product *p) {
 /* Roughly the cycles for each k when vectors run along n: multiplications, packing and storing. */
 static double cost(const product *p) {
     double lanes = (double)lanes_of(p->type), rows = (double)p->m, n = (double)(p->n - p->rest), vectors = ceil(n / lanes);
-    double least = 8 / (vectors < VECTORS ? vectors : VECTORS); /* fewer sums than this wait for each other */
+    double least = vectors > 0 ? 8 / (vectors < VECTORS ? vectors : VECTORS) : 0; /* fewer sums than this wait for each other */
     double packing = p->y.column_stride == 1 ? vectors : n;
     return vectors * (rows < least ? least : rows) + (double)p->rest / lanes * 1.3 * rows + packing +
            (p->transposed ? (double)(p->m * p->n) : vectors * rows) / (double)p->k;
@@ -252,8 +256,8 @@ void kernel_matmul(dtype type, int64_t m, int64_t n, int64_t k, char *out, matri
         return;
     }
     if (is_small_of_long(&p)) {
-        p.chunks = smaller(pool_chunks(m * n * k, ENOUGH), p.m);
-        pool_run(p.chunks, dot_area_task, &p);
+        p.chunks = smaller(pool_chunks(m * n * k, ENOUGH), dot_bands(&p));
+        pool_run(p.chunks, dot_bands_task, &p);
         return;
     }
     p = product_of(type, p.m, p.n, k, p.x, p.y, out, p.n, false);

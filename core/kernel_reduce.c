@@ -186,7 +186,7 @@ LARGEST_FUNCTIONS(float, float32)
 LARGEST_FUNCTIONS(double, float64)
 LARGEST_FUNCTIONS(int64_t, int64)
 
-/* The same of columns, for whole rows at a time. */
+/* The same of columns: maxima for whole rows at a time, places column by column. */
 #define LARGEST_OF_COLUMNS(T, name)                                                              \
     static void name(T *largest, int64_t *places, const T *in, int64_t length, int64_t inner) {  \
         for (int64_t j = 0; j < inner && places != NULL; j++) {                                  \

@@ -29,7 +29,7 @@ typedef struct {
     double limit;   /* work of a kernel that blocks leave to all threads */
     int *axis;      /* along which it is cut, WHOLE or SUMMED */
     int *stage;     /* sums of one stage are complete before the next begins */
-    bool *computed; /* by blocks; what is cut, but not so, is there before: a batch */
+    bool *computed; /* by blocks; what is cut, but not so, is there before: a batch, or what a large kernel makes of one */
     bool *wanted;   /* of what blocks compute: outside of its stage's blocks */
     bool *apart;    /* of what is wanted: only by other stages' blocks, so that its own never become neighbours */
     int64_t *place; /* of what lies apart, in its blocks' results */
@@ -96,6 +96,7 @@ static void find_axes(cutting *c, int *axes) {
         c->computed[k] = c->axis[k] != WHOLE && (n->op->kind != VIEW || any_computed(c, n)) && /* else it is another look at a batch */
                          work_of(n) < c->limit;
         c->stage[k] = leaf ? 0 : stage_of(c, n, axes, c->computed[k]);
+        if (!c->computed[k] && c->axis[k] == SUMMED) c->axis[k] = WHOLE; /* it is complete where blocks read it */
         if (!c->computed[k] && is_batch(c, n)) c->axis[k] = 0;
         if (c->computed[k] && c->stage[k] >= c->stage_count) c->stage_count = c->stage[k] + 1;
     }

@@ -51,7 +51,7 @@ static double unit_float64(uint32_t high, uint32_t low) {
     return (double)((((uint64_t)high << 32) | low) >> 11) * 0x1p-53;
 }
 
-/* Elements come from 4 (or 2) to a block; those of many whole blocks are made together. */
+/* Elements come 4 (or 2) to a block; those of many whole blocks are made together. */
 void rng_uniform_float32(rng_key key, int64_t begin, int64_t count, float *out) {
     uint32_t words[4 * BLOCKS];
     for (int64_t i = 0, made; i < count; i += made) {

@@ -162,6 +162,31 @@ describe("blocks of rows", function()
     assert.are.equal(found, hits:item())
   end)
 
+  it("read what large kernels have summed up as it is", function()
+    for _, rows in ipairs { 1024, 2048 } do
+      local inputs, targets = randn(9, rows, 8), randn(10, rows, 64)
+      local model = nn.Sequential { nn.Linear(8, 2, { bias = false }), nn.Tanh(), nn.Linear(2, 64, { bias = false }), nn.Tanh(),
+        nn.Linear(64, 64, { bias = false }) }:double() -- the gradient is nothing but sums that are joined
+      local function loss(t, points, values) return (model:at(t)(points) - values):square():sum() end
+      local function step(t, points, values)
+        local value, gradient = plumb.value_and_grad(loss)(t, points, values)
+        return value, gradient, model:at(t)(points):max(2)
+      end
+      local _, gradient = in_blocks(step, { model.theta, inputs, targets })
+      local function gradient_of_piece(...) return (select(2, plumb.value_and_grad(loss)(...))) end
+      assert_near(piecewise(gradient_of_piece, model.theta, inputs, targets), gradient, 1e-13, rows .. " rows")
+      local function products(a, b) -- both sums come from all threads; beside them are small kernels
+        local small = (a:tanh() * 2):exp():tanh():sum(2):tanh()
+        return plumb.concat({ a:t():matmul(b), b:t():matmul(a):t() }, 1), small:max(1), (a * small:reshape(-1, 1)):sum(1)
+      end
+      local a, b = randn(11, rows, 64), randn(12, rows, 64)
+      local compiled = plumb.compile(products)
+      local joined = compiled(a, b)
+      local apart = plumb.concat({ a:t():matmul(b):evaluate(), b:t():matmul(a):evaluate():t() }, 1)
+      assert_near(apart, joined, 1e-13, "joined products")
+    end
+  end)
+
   it("give the same bits with any number of threads", function()
     local threads = plumb.threads()
     local step, between = plumb.compile(plumb.value_and_grad(losses["softmax"])), plumb.compile(plumb.value_and_grad(classifier))

@@ -76,6 +76,16 @@ describe("Ctrl-C", function()
     stops("local file = io.open('/dev/zero') print('go') file:read(1e12 // 1)")
   end)
 
+  it("waits for the end of finalizers, in which an error would be lost", function()
+    stops([[do local o = setmetatable({}, { __gc = function()
+      print('go')
+      local started = os.clock()
+      while os.clock() - started < 0.5 do local _ = ('x'):rep(1 << 22) end
+    end }) end
+    collectgarbage()
+    for _ = 1, 1e9 do end]])
+  end)
+
   it("leaves what they do as it is in Lua's manual", function()
     for _, case in ipairs { { "x", 3000000, "" }, { "abc", 1000001, "--" }, { "", 700000, "ab" }, { ("q"):rep(3000000), 3, "\0" } } do
       local text, n, separator = table.unpack(case)
@@ -99,7 +109,10 @@ describe("Ctrl-C", function()
     end
     assert.equal(150000, i)
     t[140000] = {}
-    assert.has_error(function() return table.concat(t, ";") end, "invalid value (at index 140000) in table for 'concat'")
+    local short = { 1, {} }
+    local _, expected = pcall(table.concat, short) -- of the standard function
+    local _, found = pcall(table.concat, t, ";")
+    assert.equal((expected:gsub("2", "140000")), found)
     local path = os.tmpname()
     local file <close> = assert(io.open(path, "w+"))
     file:write(("0123456789"):rep(250000))
