@@ -24,11 +24,10 @@ local run = plumb.experiment.start {
 }
 local settings = run.settings
 
-local x = plumb.linspace(1e-4, 1, settings.points):reshape(-1, 1)
 plumb.manual_seed(run.seed)
 local tasks = {
   { name = "function", title = "Function fit", epochs = settings.epochs, loss = nn.MSELoss(), unit = "mean squared error",
-    set = { x = x, y = (x * 5 * math.pi):sin() / (x * 5 * math.pi) },
+    set = data.curve("sinc", { points = settings.points }),
     model = nn.Sequential { nn.Linear(1, 10), nn.Tanh(), nn.Linear(10, 10), nn.Tanh(), nn.Linear(10, 1) } },
   { name = "images", title = "Images", epochs = settings.image_epochs, loss = nn.CrossEntropyLoss(), unit = "cross-entropy, nats",
     set = data[settings.dataset] { samples = settings.samples },

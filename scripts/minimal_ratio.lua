@@ -11,7 +11,7 @@
 -- with the validation loss in a training. Verdicts near_ratio_follows, near_sampled_follows, critical_ratio_follows,
 -- critical_sampled_follows: -0.5 or less; at critical points 'not converged' where fewer than half of the networks got there.
 local plumb = require "plumb"
-local nn, optim, plot, measure = plumb.nn, plumb.optim, plumb.plot, plumb.measure
+local nn, optim, plot, data, measure = plumb.nn, plumb.optim, plumb.plot, plumb.data, plumb.measure
 
 local run = plumb.experiment.start {
   name = "minimal_ratio", description = "The minimal ratio of networks where the gradient almost vanishes, against their loss.",
@@ -29,10 +29,7 @@ local function network(seed)
   plumb.manual_seed(seed)
   return nn.Sequential { nn.Linear(1, 10), nn.Tanh(), nn.Linear(10, 10), nn.Tanh(), nn.Linear(10, 1) }:double()
 end
-local function points_of(target, first, last)
-  local x = plumb.linspace(first, last, 256, { dtype = "float64" }):reshape(-1, 1)
-  return { x = x, y = target == "sinc" and (x * 5 * math.pi):sin() / (x * 5 * math.pi) or (x * 5 * math.pi):sin():sign() }
-end
+local function points_of(target, from, to) return data.curve(target, { from = from, to = to, dtype = "float64" }) end
 
 local points = { "near", "critical" } -- what the second and the third stage of the search find
 -- One network: what is measured at each of the points.
@@ -50,11 +47,11 @@ local function trial(target, seed)
   return at
 end
 
-local formulas = { sinc = "sin(5πx) / (5πx)", sign = "sign(sin(5πx))" }
 local labels = { ratio = "share of positive eigenvalues", sampled = "share of perturbations that raise the loss" }
 local function rank_correlation(x, y) return measure.correlation(x, y, { rank = true }) end
 for _, target in ipairs { "sinc", "sign" } do
   local function summary(name, value, meaning) run:summary(target .. "_" .. name, value, target .. ": " .. meaning) end
+  local set, between = points_of(target, 1e-4, 1), points_of(target, 3e-3, 0.997)
   local found = run:map(run:seeds(settings.networks), function(seed) return trial(target, seed) end, { label = target })
   local columns = measure.columns(found) -- by point the rows of all networks, then their columns
   for _, point in ipairs(points) do
@@ -76,21 +73,21 @@ for _, target in ipairs { "sinc", "sign" } do
       clouds[i] = { x = at.loss, y = at[name], name = point .. " points" .. (said and ", " .. said or "") }
     end
     run:figure(target .. "_" .. name, plot.scatter(clouds, { logx = true, xlabel = "loss (mean squared error)",
-      ylabel = labels[name], title = ("%d networks on %s"):format(#found, formulas[target]) }), "Each dot is a network, near a "
+      ylabel = labels[name], title = ("%d networks on %s"):format(#found, set.formula) }), "Each dot is a network, near a "
       .. "critical point and at one. Falling to the right means: the better the fit, the fewer directions lead further down.")
   end
   local near = columns.near
   summary("pearson", measure.correlation(near.sampled, plumb.tensor(near.loss, { dtype = "float64" }):log()) or "none",
     "Pearson's correlation of the sampled ratio at near points with log10 of the loss")
 
-  local model, set, between = network(run.seed), points_of(target, 1e-4, 1), points_of(target, 3e-3, 0.997)
+  local model = network(run.seed)
   local history = run:fit(model, set, { loss = nn.mse_loss, optimizer = optim.Adam { lr = 3e-3 }, epochs = settings.epochs,
     batch = 32, validate = between, seed = run.seed, progress = false,
     on_epoch = function(h) h.kept[h.epoch] = measure.gradient_loss_ratio(model, nn.mse_loss, set) end })
   summary("along_training", rank_correlation(history.kept, history.test_loss) or "none",
     "rank correlation of |gradient| / loss with the validation loss along a training")
   run:figure(target .. "_training", plot.lines({ { name = "validation loss", y = history.test_loss },
-    { name = "|gradient| / loss", y = history.kept, axis = 2 } }, { title = "Learning " .. formulas[target], xlabel = "epoch",
+    { name = "|gradient| / loss", y = history.kept, axis = 2 } }, { title = "Learning " .. set.formula, xlabel = "epoch",
     ylabel = "validation loss (mean squared error)", y2label = "|gradient| / loss", logy = true, logy2 = true }),
     "One training: the validation loss (left axis) and the gradient's norm over the loss (right axis). Do they move together?")
 end

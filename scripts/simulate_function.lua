@@ -8,7 +8,7 @@
 -- Verdict sinc_depth, sign_depth: Deep ends at half of Shallow's loss or less; 'not converged' where one of the two losses was
 -- more than a tenth higher in the ninth tenth of the epochs than in the last.
 local plumb = require "plumb"
-local nn, optim, plot, measure = plumb.nn, plumb.optim, plumb.plot, plumb.measure
+local nn, optim, plot, data, measure = plumb.nn, plumb.optim, plumb.plot, plumb.data, plumb.measure
 
 local run = plumb.experiment.start {
   name = "simulate_function",
@@ -24,11 +24,8 @@ local run = plumb.experiment.start {
 }
 local settings = run.settings
 
--- In double precision: in single, sin(5 pi) is below 0 and the sign target would end with a point of -1.
-local exact_x = plumb.linspace(1e-4, 1, settings.points, { dtype = "float64" }):reshape(-1, 1)
-local wave = (exact_x * 5 * math.pi):sin()
-local x, y = exact_x:float(), { sinc = (wave / (exact_x * 5 * math.pi)):float(), sign = wave:sign():float() }
-local formulas = { sinc = "sin(5πx) / (5πx)", sign = "sign(sin(5πx))" }
+local sets = {}
+for _, target in ipairs { "sinc", "sign" } do sets[target] = data.curve(target, { points = settings.points }) end
 local networks = { "Deep", "Middle", "Shallow" }
 local widths = { Deep = { 1, 5, 10, 10, 10, 10, 10, 5, 1 }, Middle = { 1, 10, 18, 15, 4, 1 }, Shallow = { 1, 190, 1 } }
 
@@ -45,24 +42,24 @@ local results = run:map(trials, function(trial)
     if i < #sizes - 1 then layers[#layers + 1] = nn[settings.activation]() end
   end
   local model = nn.Sequential(layers)
-  local history = run:fit(model, { x = x, y = y[trial.target] }, {
+  local history = run:fit(model, sets[trial.target], {
     loss = nn.MSELoss(), optimizer = optim.Adam { lr = settings.lr }, epochs = settings.epochs, batch = settings.batch,
     seed = run.seed, row = { target = trial.target, network = trial.network } })
-  return { losses = history.train_loss, prediction = model(x):flatten(), parameters = model.size }
+  return { losses = history.train_loss, prediction = model(sets[trial.target].x):flatten(), parameters = model.size }
 end)
 
 for i, name in ipairs(networks) do
   run:summary(name:lower() .. "_parameters", results[i].parameters, "parameters of " .. name)
 end
 for t, target in ipairs { "sinc", "sign" } do
-  local formula, curves, final, fall = formulas[target], {}, {}, {}
-  local predictions = { { name = formula, x = x:flatten(), y = y[target]:flatten(), color = "#7F7F7F", width = 4 } }
+  local set, formula, curves, final, fall = sets[target], sets[target].formula, {}, {}, {}
+  local predictions = { { name = formula, x = set.x:flatten(), y = set.y:flatten(), color = "#7F7F7F", width = 4 } }
   for i, name in ipairs(networks) do
     local result = results[(t - 1) * #networks + i]
     final[name] = measure.median_of_tenth(result.losses, 10)
     fall[name] = 1 - final[name] / measure.median_of_tenth(result.losses, 9)
     curves[i] = plot.binned { name = name, y = result.losses }
-    predictions[i + 1] = { name = name, x = x:flatten(), y = result.prediction, color = i }
+    predictions[i + 1] = { name = name, x = set.x:flatten(), y = result.prediction, color = i }
     run:summary(target .. "_" .. name:lower() .. "_loss", final[name],
       "final loss on " .. formula .. ": median mean squared error of the last tenth of the epochs")
   end

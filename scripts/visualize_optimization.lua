@@ -22,7 +22,6 @@ local run = plumb.experiment.start {
 }
 local settings = run.settings
 
-local x = plumb.linspace(1e-4, 1, 500):reshape(-1, 1)
 local tasks = {
   { name = "images", title = "images", epochs = settings.image_epochs, loss = nn.cross_entropy, layer = 4, format = "%.1f %%",
     result = "test accuracy, %", load = function() return data[settings.dataset] { samples = settings.samples } end,
@@ -31,7 +30,7 @@ local tasks = {
     end },
   { name = "function", title = "sin(5πx) / (5πx)", epochs = settings.function_epochs, loss = nn.mse_loss, layer = 3,
     format = "%.0e", result = "mean squared error",
-    load = function() return { x = x, y = (x * 5 * math.pi):sin() / (x * 5 * math.pi) } end, build = function()
+    load = function() return data.curve("sinc", { points = 500 }) end, build = function()
       return nn.Sequential { nn.Linear(1, 18), nn.Tanh(), nn.Linear(18, 15), nn.Tanh(), nn.Linear(15, 1) }
     end },
 }

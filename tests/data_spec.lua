@@ -2,6 +2,7 @@
 local core = require "plumb.core"
 local lfs = require "lfs"
 local plumb = require "plumb"
+local support = require "support"
 local data = plumb.data
 local fetch = require "plumb.data.fetch"
 
@@ -67,6 +68,32 @@ local function write_set(below, changes)
     if text ~= "absent" then write(below .. "/" .. name, text) end
   end
 end
+
+describe("data.curve", function()
+  it("gives points of a smooth function and of one that jumps", function()
+    local formulas = { sinc = function(t) return math.sin(t) / t end, sign = function(t) return math.sin(t) > 0 and 1 or -1 end }
+    for name, f in pairs(formulas) do
+      local curve = data.curve(name, { points = 300, from = 0.01, to = 0.99, dtype = "float64" })
+      assert.same({ 300, 1 }, curve.x:shape())
+      assert.same({ 300, 1 }, curve.y:shape())
+      for i, row in ipairs(curve.x:tolist()) do
+        local x = 0.01 + 0.98 * (i - 1) / 299
+        assert.near(x, row[1], 1e-15)
+        assert.near(f(5 * math.pi * x), curve.y[i]:item(), 1e-13)
+      end
+    end
+    local plain = data.curve("sign")
+    assert.same({ 256, 1, "float32", 1, 1 }, { #plain.x, #plain.x[1], plain.y:dtype(), plain.y[1]:item(), plain.y[256]:item() })
+    assert.equal("sign(sin(5πx))", plain.formula)
+  end)
+
+  it("says what it can't give", function()
+    support.fails_here(function() data.curve("cosine") end, "there is no curve cosine")
+    support.fails_here(function() data.curve("sinc", { points = 0 }) end, "points must be")
+    support.fails_here(function() data.curve("sinc", { dtype = "int64" }) end, "dtype must be float32 or float64")
+    support.fails_here(function() data.curve("sinc", { step = 1 }) end, "no option 'step'")
+  end)
+end)
 
 describe("data", function()
   before_each(function()

@@ -234,6 +234,27 @@ function data.subset(set, n)
   return sample_set.first(set, whole)
 end
 
+local curves = {
+  sinc = { formula = "sin(5πx) / (5πx)", f = function(x) return (x * 5 * math.pi):sin() / (x * 5 * math.pi) end },
+  sign = { formula = "sign(sin(5πx))", f = function(x) return (x * 5 * math.pi):sin():sign() end },
+}
+
+--- data.curve(name, {points = 256, from = 1e-4, to = 1, dtype = "float32"}) -> {x =, y = (points, 1), formula =}: points of a
+--- function to fit, evenly spaced. "sinc" is sin(5πx) / (5πx), smooth, without a value at 0; "sign" is sign(sin(5πx)), which
+--- jumps. Computed in float64: in float32 sin(5π) is below 0, and sign would end with a point of -1.
+function data.curve(name, options)
+  local who, curve = "data.curve", curves[name]
+  if not curve then report.fail("%s: there is no curve %s (there are: sign, sinc)", who, tostring(name)) end
+  options = report.options(who, options, { points = 256, from = 1e-4, to = 1, dtype = "float32" })
+  if options.dtype ~= "float32" and options.dtype ~= "float64" then
+    report.fail("%s: dtype must be float32 or float64, not %s", who, tostring(options.dtype))
+  end
+  local from, to = report.number(who, "from", options.from), report.number(who, "to", options.to)
+  local count = report.integer(who, "points", options.points, 1)
+  local x = tensors.linspace(from, to, count, { dtype = "float64" }):reshape(-1, 1)
+  return { x = x:cast(options.dtype):evaluate(), y = curve.f(x):cast(options.dtype):evaluate(), formula = curve.formula }
+end
+
 --- data.random_labels(set, share, {seed = 0}) -> a data set of the same examples, of whose labels a share, 0 to 1, is random
 --- (Zhang et al. 2017). A label is replaced where a uniform number falls below the share, by one that is uniform over set.classes
 --- and so may by chance be the true one. With one seed a larger share replaces the same labels and more.
