@@ -1,8 +1,9 @@
 /* interrupt.h: Ctrl-C ends what runs, wherever it is, and leaves everything intact.
  *
  * SIGINT raises the error "interrupted!" at the next instruction of the coroutine that runs; computations of the core
- * stop before they have changed anything (fail.h), and so do pattern matching (match.h) and the like (library.h). What would catch errors (pcall,
- * xpcall, coroutine.resume, load) lets this one through, up to interrupt_end. Closing values (__close) run undisturbed. */
+ * stop before they have changed anything (fail.h), and so do pattern matching (match.h) and large calls of Lua's own
+ * library (library.h). What would catch errors (pcall, xpcall, coroutine.resume, load) lets this one through, up to
+ * interrupt_end. Closing values (__close) and finalizers run undisturbed. */
 #ifndef PLUMB_INTERRUPT_H
 #define PLUMB_INTERRUPT_H
 

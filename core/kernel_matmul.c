@@ -199,7 +199,8 @@ static bool is_small_of_long(const product *p) {
 }
 
 /* piece: of a result that has other rows or columns, or to be added to it. */
-static product product_of(dtype type, int64_t m, int64_t n, int64_t k, matrix x, matrix y, char *out, int64_t out_stride, bool piece) {
+static product product_of(dtype type, int64_t m, int64_t n, int64_t k, matrix x, matrix y, char *out, int64_t out_stride,
+                          bool piece) {
     product p = {.type = type, .m = m, .n = n, .k = k, .x = x, .y = y, .out = out, .out_stride = out_stride}, other = p;
     other.m = n, other.n = m, other.x = flipped(y), other.y = flipped(x), other.transposed = true;
     if (!piece) p.rest = rest_of(&p);

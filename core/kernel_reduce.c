@@ -117,8 +117,14 @@ static void long_sum_task(void *context, int64_t part) {
                                              : sum_row_float64((const double *)l->whole.in + begin, end - begin);
 }
 
+/* Whole rows, or matrices, make a chunk. */
+static reduction reduction_of(dtype type, int64_t outer, int64_t length, int64_t inner, char *out, const char *in) {
+    int64_t chunks = pool_chunks(outer * length * inner, 32768);
+    return (reduction){type, outer, length, inner, chunks < outer ? chunks : outer, out, in};
+}
+
 void kernel_sum(dtype type, int64_t outer, int64_t length, int64_t inner, char *out, const char *in) {
-    reduction r = {type, outer, length, inner, pool_chunks(outer * length * inner, 32768), out, in};
+    reduction r = reduction_of(type, outer, length, inner, out, in);
     if (outer == 1 && inner == 1 && length > 2 * PART && dtype_is_float(type)) {
         long_sum l = {.whole = r, .parts = pool_chunks(length, PART)};
         double total = 0;
@@ -127,7 +133,6 @@ void kernel_sum(dtype type, int64_t outer, int64_t length, int64_t inner, char *
         kernel_fill(type, 1, out, total);
         return;
     }
-    if (r.chunks > outer) r.chunks = outer;
     pool_run(r.chunks, sum_task, &r);
 }
 
@@ -230,16 +235,12 @@ static void search_task(void *context, int64_t chunk) {
     }
 }
 
-static void run_search(search s) {
-    s.r.chunks = pool_chunks(s.r.outer * s.r.length * s.r.inner, 32768);
-    if (s.r.chunks > s.r.outer) s.r.chunks = s.r.outer;
+void kernel_max(dtype type, int64_t outer, int64_t length, int64_t inner, char *out, const char *in) {
+    search s = {reduction_of(type, outer, length, inner, out, in), false};
     pool_run(s.r.chunks, search_task, &s);
 }
 
-void kernel_max(dtype type, int64_t outer, int64_t length, int64_t inner, char *out, const char *in) {
-    run_search((search){{type, outer, length, inner, 1, out, in}, false});
-}
-
 void kernel_argmax(dtype type, int64_t outer, int64_t length, int64_t inner, int64_t *out, const char *in) {
-    run_search((search){{type, outer, length, inner, 1, (char *)out, in}, true});
+    search s = {reduction_of(type, outer, length, inner, (char *)out, in), true};
+    pool_run(s.r.chunks, search_task, &s);
 }

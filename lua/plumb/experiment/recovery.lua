@@ -1,7 +1,7 @@
 --- How a run that was stopped goes on. The script starts again from its top, with the same settings and so the same numbers;
 --- what takes long finds in DIR/checkpoint/ how far it had come: trainings (run:fit) go on from their last checkpoint, trials
 --- (run:map) that had ended are not run again. Each has a file of its own, named by the order of the calls; one more has the
--- seconds that the run's processes have taken, each of them up to its last checkpoint.
+--- seconds that the run's processes have taken, each of them up to its last checkpoint.
 local checkpoint = require "plumb.files.checkpoint"
 local core = require "plumb.core"
 local files = require "plumb.files"
