@@ -118,6 +118,18 @@ describe("plumb.fit", function()
     assert.same(scores(model.theta), scores())
   end)
 
+  it("says what it can't evaluate, and on what", function()
+    local model = network { 2, 8, 2 }
+    local evaluation, scores = plumb.fit.evaluation, plumb.fit.scores
+    support.fails_here(function() evaluation(3) end, "fit.evaluation: the model must be a module, not number")
+    support.fails_here(function() evaluation(model, 5) end, "fit.evaluation: the loss must be a function")
+    support.fails_here(function() scores(model, nn.CrossEntropyLoss, {}) end, "the loss is nn.CrossEntropyLoss without its ()")
+    support.fails_here(function() scores(model, nn.cross_entropy, 7) end, "fit.scores: the sets are a table")
+    support.fails_here(function() evaluation(model, nn.cross_entropy)(3) end, "the set must be a data set")
+    local wide = { x = plumb.zeros(2, 2):double(), y = plumb.tensor({ 1, 2 }) }
+    support.fails_here(function() scores(model, nn.cross_entropy, { test = wide })() end, "x of the set is float64, but")
+  end)
+
   it("takes the batches in order, or all samples once in a random order", function()
     local n = 10
     local x = plumb.arange(n):reshape(-1, 1):float()

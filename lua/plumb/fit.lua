@@ -45,13 +45,13 @@ local defaults = { loss = report.none, optimizer = report.none, epochs = 1, vali
 for name, value in pairs(batches.defaults) do defaults[name] = value end
 
 -- Something that can be called; nn.MSELoss without its () can be too, but is a mistake.
-local function check_callable(name, f, example)
+local function check_callable(who, name, f, example)
   local meta = getmetatable(f)
   if type(f) == "table" and rawget(f, "__call") and rawget(f, "name") then
-    report.fail("fit: %s is nn.%s without its ()", name, f.name)
+    report.fail("%s: %s is nn.%s without its ()", who, name, f.name)
   end
   if type(f) ~= "function" and not (type(meta) == "table" and meta.__call) then
-    report.fail("fit: %s must be %s, not %s", name, example, type(f))
+    report.fail("%s: %s must be %s, not %s", who, name, example, type(f))
   end
 end
 
@@ -87,7 +87,7 @@ local function check_checkpoints(options)
       end
     end
   elseif path ~= nil then
-    check_callable("checkpoint", path, "a file's name or a function of the run")
+    check_callable("fit", "checkpoint", path, "a file's name or a function of the run")
   end
   if type(options.resume) == "string" then
     local ok, value = pcall(files.load_checkpoint, options.resume)
@@ -104,10 +104,10 @@ local function check_options(model, train, given)
   if options.loss == nil or options.optimizer == nil then
     report.fail("fit: needs loss (e.g. nn.MSELoss()) and optimizer (e.g. optim.Adam{lr = 1e-3})")
   end
-  check_callable("the loss", options.loss, "a function of (output, target) such as nn.MSELoss()")
+  check_callable("fit", "the loss", options.loss, "a function of (output, target) such as nn.MSELoss()")
   check_optimizer(options.optimizer)
   for _, hook in ipairs { "on_step", "on_epoch" } do
-    if options[hook] ~= nil then check_callable(hook, options[hook], "a function") end
+    if options[hook] ~= nil then check_callable("fit", hook, options[hook], "a function") end
   end
   if type(options.progress) ~= "boolean" and type(options.progress) ~= "string" then
     report.fail("fit: progress must be true, false or a label, not %s", type(options.progress))
@@ -118,9 +118,9 @@ local function check_options(model, train, given)
   report.integer("fit", "epochs", options.epochs, 0)
   batches.check(train, given or {}, options)
   check_limits(options)
-  batches.check_set("the training set", train, model.theta:dtype())
+  batches.check_set("fit", "the training set", train, model.theta:dtype())
   if not training.all_finite(model.theta) then report.fail("fit: the model's parameters are not finite before the training") end
-  if options.validate ~= nil then batches.check_set("validate", options.validate, model.theta:dtype()) end
+  if options.validate ~= nil then batches.check_set("fit", "validate", options.validate, model.theta:dtype()) end
   check_checkpoints(options)
   return options
 end
@@ -188,6 +188,9 @@ end
 --- fit.evaluation(model, loss, with_accuracy) -> function(set, theta = model.theta) -> the mean loss, and the accuracy or nil:
 --- fit's measure of a model on a data set or loader, in batches and in evaluation mode, whatever mode the model is in.
 local function make_evaluation(model, loss_of, with_accuracy)
+  local who = "fit.evaluation"
+  if not nn.Module.is(model) then report.fail("%s: the model must be a module, not %s", who, type(model)) end
+  check_callable(who, "the loss", loss_of, "a function of (output, target) such as nn.cross_entropy")
   local evaluate = transform.compile(function(theta, x, y, buffers)
     local output = model:at(theta, { training = false, buffers = buffers })(set.numbers(x, theta:dtype()))
     local loss = loss_of(output, y)
@@ -196,6 +199,7 @@ local function make_evaluation(model, loss_of, with_accuracy)
   return function(given, theta)
     local loss, accuracy = 0, 0
     theta = theta or model.theta
+    batches.check_set(who, "the set", given, theta:dtype())
     local buffers = model.buffer_size > 0 and { model.buffers } or {}
     for share, x, y in batches.in_order(given, EVALUATION_BATCH) do
       local batch_loss, batch_accuracy = evaluate(theta, x, y, table.unpack(buffers))
@@ -209,6 +213,7 @@ end
 --- says of a classifier on each set, by name: {train_loss =, train_accuracy =, test_loss =, test_accuracy =, ...}.
 local function make_scores(model, loss_of, sets)
   local evaluate = make_evaluation(model, loss_of, true)
+  if type(sets) ~= "table" then report.fail("fit.scores: the sets are a table such as {test = set}, not %s", type(sets)) end
   return function(theta)
     local scores = {}
     for name, given in pairs(sets) do scores[name .. "_loss"], scores[name .. "_accuracy"] = evaluate(given, theta) end

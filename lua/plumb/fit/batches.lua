@@ -55,18 +55,18 @@ local function loader_settings(train, options, dtype)
   return take(options, "normalize", { mean = true, std = true }, settings)
 end
 
---- batches.check_set(what, given, dtype): a data set or a loader whose x suits parameters of dtype.
-function batches.check_set(what, given, dtype)
+--- batches.check_set(who, what, given, dtype): a data set or a loader whose x suits parameters of dtype.
+function batches.check_set(who, what, given, dtype)
   local x_dtype
   if Loader.is(given) then
     x_dtype = given.dtype
   else
-    set.check("fit", what, given)
+    set.check(who, what, given)
     x_dtype = set.inputs(given):dtype()
     if x_dtype == "uint8" then return end
   end
   if x_dtype ~= dtype then
-    report.fail("fit: x of %s is %s, but the model's parameters are %s", what, x_dtype, dtype)
+    report.fail("%s: x of %s is %s, but the model's parameters are %s", who, what, x_dtype, dtype)
   end
 end
 
