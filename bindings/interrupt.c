@@ -62,6 +62,10 @@ static bool in_finalizer(lua_State *L) {
     return false;
 }
 
+bool interrupt_due(void) {
+    return interrupt_requested() && state.running != NULL && !in_finalizer(state.running);
+}
+
 void interrupt_poll(lua_State *L) {
     if (interrupt_requested() && !in_finalizer(L)) interrupt_raise(L);
 }

@@ -1,9 +1,9 @@
 /* interrupt.h: Ctrl-C ends what runs, wherever it is, and leaves everything intact.
  *
  * SIGINT raises the error "interrupted!" at the next instruction of the coroutine that runs; computations of the core
- * stop before they have changed anything (fail.h), and so do pattern matching (match.h) and large calls of Lua's own
- * library (library.h). What would catch errors (pcall, xpcall, coroutine.resume, load) lets this one through, up to
- * interrupt_end. Closing values (__close) and finalizers run undisturbed. */
+ * stop before they have changed anything (fail.h), and so do pattern matching (match.h), large calls of Lua's own library
+ * (library.h) and the making of long strings (allocate.h). What would catch errors (pcall, xpcall, coroutine.resume, load)
+ * lets this one through, up to interrupt_end. Closing values (__close) and finalizers run undisturbed. */
 #ifndef PLUMB_INTERRUPT_H
 #define PLUMB_INTERRUPT_H
 
@@ -38,6 +38,8 @@ bool interrupt_caused(lua_State *L);
 void interrupt_pass_on(lua_State *L);
 /* Raises the error when Ctrl-C was pressed. For loops in C that may take long. */
 void interrupt_poll(lua_State *L);
+/* Would interrupt_poll raise it? For what has no lua_State at hand and fails in its own way instead. */
+bool interrupt_due(void);
 int interrupt_raise(lua_State *L);
 
 #endif

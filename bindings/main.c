@@ -14,6 +14,7 @@
 #include <lua.h>
 #include <lualib.h>
 
+#include "allocate.h"
 #include "interrupt.h"
 #include "library.h"
 #include "match.h"
@@ -372,6 +373,7 @@ int main(int argc, char **argv) {
         fprintf(stderr, "%s: not enough memory to start Lua\n", program);
         return EXIT_FAILURE;
     }
+    allocate_open(L);
     lua_pushcfunction(L, protected_main);
     lua_pushinteger(L, argc);
     lua_pushlightuserdata(L, argv);

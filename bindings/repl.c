@@ -59,6 +59,7 @@ static int call(lua_State *L, int arguments, int results, bool *late) {
     lua_insert(L, base);
     interrupt_begin(L, &before);
     const int status = lua_pcall(L, arguments, results, base);
+    if (status == LUA_ERRMEM) interrupt_caused(L); /* Lua calls no message handler when memory can't be had */
     *late = status == LUA_OK && interrupt_postponed();
     interrupt_end(L, &before);
     lua_remove(L, base);

@@ -1,5 +1,6 @@
 /* Matrix products out (m, n) = x (m, k) y (k, n). Panels of a few vectors of y's columns are packed, so that they are read in
- * order; x is read where it lies, a number at a time, for a few rows of the result that stay in registers:
+ * order; x is read a number at a time, for a few rows of the result that stay in registers, where it lies or, when the
+ * numbers of a row are far apart, from a copy in groups of ROWS rows:
  *   out[i ... i + ROWS - 1][panel] += x[i ...][k] * packed[k][panel]
  * which is the inner kernel of Goto and van de Geijn (2008). Where y would be costlier to pack than x, or wastes vectors,
  * out^T = y^T x^T is computed instead. Each number is a sum over k in one fixed order, whatever the threads. */
@@ -38,7 +39,8 @@
 enum {
     DEEPEST = 2048,   /* k of a panel, which shares the second-level cache with rows of x */
     ENOUGH = 250000,  /* multiplications that are worth another thread's attention */
-    MAX_CHUNKS = 32
+    MAX_CHUNKS = 32,
+    LANES_AND_ROWS = 16 /* a multiple of both */
 };
 
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -58,7 +60,9 @@ typedef struct {
     int64_t vectors, panels, chunks;
     bool direct;        /* y is read where it lies: its rows are in order, and few rows of x would not repay packing */
     bool by_panels;     /* chunks are bands of panels; else of rows */
-    char *packed;
+    bool packs_rows;
+    matrix rows;        /* x as it is given, where it is packed */
+    char *packed, *packed_rows;
 } product;
 
 #define T float
@@ -105,6 +109,14 @@ static void pack_panels(const product *p, int64_t begin, int64_t end) {
         if (p->type == FLOAT32) pack_panel_float32(p, first * lanes, vectors, (float *)(void *)panel_at(p, panel));
         else pack_panel_float64(p, first * lanes, vectors, (double *)(void *)panel_at(p, panel));
     }
+}
+
+static void pack_rows_task(void *context, int64_t chunk) {
+    const product *p = context;
+    int64_t groups = (p->m + ROWS - 1) / ROWS, begin = pool_begin(groups, p->chunks, chunk);
+    int64_t end = pool_begin(groups, p->chunks, chunk + 1);
+    if (p->type == FLOAT32) pack_rows_float32(p, begin, end);
+    else pack_rows_float64(p, begin, end);
 }
 
 static void multiply(const product *p, int64_t row_begin, int64_t row_end, int64_t panel) {
@@ -177,7 +189,7 @@ static double cost(const product *p) {
     double least = vectors > 0 ? 8 / (vectors < VECTORS ? vectors : VECTORS) : 0; /* fewer sums than this wait for each other */
     double packing = p->y.column_stride == 1 ? vectors : n;
     return vectors * (rows < least ? least : rows) + (double)p->rest / lanes * 1.3 * rows + packing +
-           (p->transposed ? (double)(p->m * p->n) : vectors * rows) / (double)p->k;
+           (p->x.column_stride == 1 ? 0 : rows / ROWS) + (p->transposed ? (double)(p->m * p->n) : vectors * rows) / (double)p->k;
 }
 
 static matrix flipped(matrix a) { return (matrix){a.data, a.column_stride, a.row_stride}; }
@@ -208,13 +220,17 @@ static product product_of(dtype type, int64_t m, int64_t n, int64_t k, matrix x,
     p.vectors = (p.n - p.rest + lanes_of(type) - 1) / lanes_of(type);
     p.panels = (p.vectors + VECTORS - 1) / VECTORS;
     p.direct = HAS_MASKS && p.y.column_stride == 1 && p.m <= 2 * ROWS;
+    p.packs_rows = !piece && p.x.column_stride != 1 && !p.direct && p.panels > 1;
     return p;
 }
 
-/* Both ways round need at most this. */
+/* The bytes that `count` columns of y or rows of x take when they are packed: whole vectors, to a whole number of ROWS. */
+static int64_t packed_bytes(dtype type, int64_t count, int64_t k) {
+    return (count + LANES_AND_ROWS - 1) / LANES_AND_ROWS * LANES_AND_ROWS * (int64_t)dtype_bytes(type) * smaller(k, DEEPEST);
+}
+
 size_t kernel_matmul_scratch(dtype type, int64_t m, int64_t n, int64_t k) {
-    int64_t most = m > n ? m : n, lanes = lanes_of(type);
-    return (size_t)((most + lanes - 1) / lanes * VECTOR_BYTES * smaller(k, DEEPEST));
+    return (size_t)(packed_bytes(type, m, k) + packed_bytes(type, n, k));
 }
 
 /* A number of the result is the same sum however rows and panels are shared out, so the threads may count here: each has the same
@@ -234,9 +250,11 @@ static void multiply_slices(product *p, bool add) {
     for (int64_t done = 0; done < depth; done += p->k) {
         p->k = smaller(depth - done, DEEPEST);
         p->add = add || done > 0;
+        if (p->packs_rows) pool_run(p->chunks, pack_rows_task, p);
         if (!p->by_panels) pool_run(p->chunks, pack_task, p);
         pool_run(p->chunks, p->by_panels ? panels_task : rows_task, p);
-        p->x.data += p->k * p->x.column_stride * bytes;
+        if (p->packs_rows) p->rows.data += p->k * p->rows.column_stride * bytes;
+        else p->x.data += p->k * p->x.column_stride * bytes;
         p->y.data += p->k * p->y.row_stride * bytes;
     }
 }
@@ -263,6 +281,11 @@ void kernel_matmul(dtype type, int64_t m, int64_t n, int64_t k, char *out, matri
     }
     p = product_of(type, p.m, p.n, k, p.x, p.y, out, p.n, false);
     p.packed = scratch;
+    if (p.packs_rows) {
+        p.packed_rows = scratch + packed_bytes(type, p.n, k);
+        p.rows = p.x;
+        p.x = (matrix){p.packed_rows, 1, ROWS};
+    }
     share_out(&p);
     multiply_slices(&p, false);
 }

@@ -1,0 +1,13 @@
+/* allocate.h: the memory of Lua's values, in a form that Ctrl-C can stop.
+ *
+ * A fresh block of a gigabyte costs up to a second before anything stands in it: the system clears each page when it is
+ * first touched, and Lua touches the pages of a long string in one copy that nothing can stop. */
+#ifndef PLUMB_ALLOCATE_H
+#define PLUMB_ALLOCATE_H
+
+#include <lua.h>
+
+/* Takes the place of L's allocator, which has to be luaL_newstate's. */
+void allocate_open(lua_State *L);
+
+#endif
