@@ -234,11 +234,13 @@ size_t kernel_matmul_scratch(dtype type, int64_t m, int64_t n, int64_t k) {
 }
 
 /* A number of the result is the same sum however rows and panels are shared out, so the threads may count here: each has the same
- * number of panels, or long bands of rows, for which a panel stays in the cache. */
+ * number of panels, or long bands of rows, for which a panel stays in the cache. Many panels of a wide y are each used up
+ * while they are in the cache, where bands would read all of packed y from memory. */
 static void share_out(product *p) {
+    enum { MANY = 8 }; /* panels for each thread: one more or less is little */
     int64_t threads = pool_threads();
     p->chunks = smaller(p->m * p->n * p->k / ENOUGH, MAX_CHUNKS);
-    p->by_panels = p->panels >= 2 * p->chunks || p->m / (2 * ROWS) < p->chunks;
+    p->by_panels = p->panels >= 2 * p->chunks || p->m / (2 * ROWS) < p->chunks || (p->n > p->m && p->panels >= MANY * threads);
     if (p->by_panels && p->chunks > 1) p->panels = smaller((p->panels + threads - 1) / threads * threads, p->vectors);
     p->chunks = smaller(p->chunks, p->by_panels ? p->panels : smaller(2 * threads, p->m / (2 * ROWS)));
     if (p->chunks < 2) p->chunks = 1, p->by_panels = true;
