@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "kernel_columns.h"
+#include "kernel_winograd.h"
 #include "pool.h"
 
 #ifdef __AVX512F__
@@ -160,6 +161,8 @@ size_t kernel_conv_scratch(dtype type, const convolution *c) {
                                     weights.rooms - (char *)NULL + weights.chunks * weights.room);
     if (has_direct_adjoint(c)) most = larger(most, backward.rooms - (char *)NULL + backward.chunks * backward.room);
     else most = larger(most, (int64_t)kernel_columns_scratch(type, c));
+    if (kernel_winograd_fits(type, c)) most = larger(most, (int64_t)kernel_winograd_scratch(c));
+    if (kernel_winograd_fits(type, &adjoint)) most = larger(most, (int64_t)kernel_winograd_scratch(&adjoint));
     return (size_t)most;
 }
 
@@ -189,6 +192,10 @@ static void pack(const correlation *k, const char *w, bool adjoint) {
 }
 
 void kernel_conv(dtype type, const convolution *c, char *y, const char *x, const char *w, char *scratch) {
+    if (kernel_winograd_fits(type, c)) {
+        kernel_winograd(c, (float *)(void *)y, (const float *)(const void *)x, (const float *)(const void *)w, false, scratch);
+        return;
+    }
     if (!is_direct(c)) {
         kernel_columns(type, c, y, x, w, scratch);
         return;
@@ -204,6 +211,10 @@ void kernel_conv_input(dtype type, const convolution *c, char *x, const char *g,
         return;
     }
     convolution adjoint = adjoint_of(c);
+    if (kernel_winograd_fits(type, &adjoint)) {
+        kernel_winograd(&adjoint, (float *)(void *)x, (const float *)(const void *)g, (const float *)(const void *)w, true, scratch);
+        return;
+    }
     correlation k = correlation_of(type, &adjoint, scratch);
     pack(&k, w, true);
     correlate(&k, x, g);
@@ -226,6 +237,10 @@ static void row_task(void *context, int64_t panel) {
 void kernel_conv_weight(dtype type, const convolution *c, char *w, const char *x, const char *g, char *scratch) {
     if (!is_direct(c)) {
         kernel_columns_weight(type, c, w, x, g, scratch);
+        return;
+    }
+    if (kernel_winograd_fits(type, c)) {
+        kernel_winograd_weight(c, (float *)(void *)w, (const float *)(const void *)x, (const float *)(const void *)g, scratch);
         return;
     }
     correlation k = weight_sums_of(type, c, scratch);

@@ -7,26 +7,26 @@
 #include <math.h>
 #include <string.h>
 
+#include "kernel_matmul.h"
 #include "kernels.h"
 #include "pool.h"
 
+#define VECTOR_BYTES MATMUL_VECTOR_BYTES
+#define VECTORS MATMUL_VECTORS
 #ifdef __AVX512F__
 #include <immintrin.h>
-#define VECTOR_BYTES 64
-#define ROWS 8       /* 8 x 3 sums in 32 registers */
+#define ROWS 8       /* for the preprocessor: MATMUL_ROWS */
 #define MOST_ROWS 12 /* 12 x 1 */
 #define HAS_MASKS true
 #define DOTS 5       /* 5 x 5 sums, 5 numbers of x and 1 of y in 32 */
 #define IN_REGISTER(v) __asm__("" : "+v"(v)) /* it is loaded once, and not again for each use */
 #else
-#define VECTOR_BYTES 32
-#define ROWS 4       /* 4 x 3 sums in 16 */
+#define ROWS 4
 #define MOST_ROWS 4
 #define HAS_MASKS false
 #define DOTS 3       /* 3 x 3 sums, 3 numbers of x and 1 of y in 16 */
 #define IN_REGISTER(v) (void)(v)
 #endif
-#define VECTORS 3
 
 /* Loops over a tile are unrolled, so that its sums stay in registers; with a sanitizer's checks that would be too much code. */
 #ifdef __SANITIZE_ADDRESS__
@@ -301,6 +301,13 @@ void kernel_matmul_piece(dtype type, int64_t m, int64_t n, int64_t k, matrix x, 
     p.chunks = 1;
     p.by_panels = true;
     multiply_slices(&p, add);
+}
+
+void kernel_matmul_panel(int64_t m, int64_t k, matrix x, const float *panel, int vectors, float *out, int64_t out_stride,
+                         bool add) {
+    const int64_t n = vectors * lanes_of(FLOAT32);
+    product p = {.type = FLOAT32, .m = m, .n = n, .k = k, .x = x, .out = (char *)out, .out_stride = out_stride, .add = add};
+    product_rows_float32(&p, 0, m, 0, vectors, panel);
 }
 
 const char *kernel_matmul_name(void) {

@@ -1,0 +1,449 @@
+/* Winograd's convolution. In one dimension four results of three weights g over six numbers d are
+ *   A^T [(G g) . (B^T d)]
+ * with six products where there were twelve; in two dimensions each transform is applied to columns and then to rows, and 36
+ * products take the place of 144. Products of many channels, filters and tiles are, for each of the 36 points, a matrix product:
+ *   y_point (filters, tiles) = w_point (filters, channels) x_point (channels, tiles).
+ * The adjoint in the weights is G^T [(A g) . (B^T d)], summed over tiles:
+ *   w_point (channels, filters) = x_point (channels, tiles) g_point (tiles, filters).
+ * Transforms work on LANES tiles (or filters) at a time: their pieces of images are read into rows and turned into columns. */
+#include "kernel_winograd.h"
+
+#include <stdatomic.h>
+#include <string.h>
+
+#include "kernel_matmul.h"
+#include "pool.h"
+
+#ifdef __AVX2__
+#include <immintrin.h>
+#endif
+
+#define VECTOR_BYTES MATMUL_VECTOR_BYTES
+#define T float
+#define INTEGER int32_t
+#define TYPED(name) name##_winograd
+#include "kernel_vector.inc"
+
+enum {
+    SIDE = 4,           /* of a tile of results */
+    TAPS = 3,
+    PATCH = SIDE + TAPS - 1, /* side of the piece of an image that a tile sees */
+    POINTS = PATCH * PATCH,
+    ROWS = MATMUL_ROWS,
+    VECTORS = MATMUL_VECTORS,
+    LOT = VECTORS * VECTOR_BYTES / (int)sizeof(float), /* tiles that are worked on together */
+    MAX_CHUNKS = 32,
+    MAX_SUMS = 8,
+    TILES_PER_SUM = 4 * LOT
+};
+
+typedef struct {
+    const convolution *c;
+    int64_t high, wide;       /* tiles of an image */
+    int64_t tiles, chunks;    /* of all images, in so many chunks */
+    int64_t filter_vectors, panels; /* of the gradient: vectors of filters, in panels of up to VECTORS */
+    int64_t room;             /* numbers that a chunk works in */
+    const float *x, *g;
+    const float *weights;     /* (blocks of ROWS filters, POINTS, channels, ROWS) */
+    float *y, *rooms, *sums;  /* sums (chunks, POINTS, channels, filter_vectors * LANES) */
+    atomic_bool *taken;       /* [chunks] rooms; the first ones stay in the caches */
+} winograd;
+
+/* Where the pieces of an image lie that some tiles see, or fill. Columns beyond the image are masked, and so are whole rows. */
+typedef struct {
+    int64_t count;           /* tiles; what stands behind them repeats the last one */
+    int64_t place[LOT];      /* of a piece's first number, in the first channel; perhaps before the image */
+    uint8_t mask[LOT][PATCH]; /* which of its columns there are, by row */
+} patches;
+
+static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
+
+/* --- the transforms in one dimension ------------------------------------------------------------------------------------ */
+
+/* B^T d for the points 0, 1, -1, 2, -2 and infinity, in place or not. Numbers are `step` apart, here as in all of these. */
+static inline __attribute__((always_inline)) void transform_piece(const VECTOR *d, int step, VECTOR *to) {
+    VECTOR even = d[4 * step] - 4 * d[2 * step], odd = d[3 * step] - 4 * d[step];
+    VECTOR even_2 = d[4 * step] - d[2 * step], odd_2 = 2 * (d[3 * step] - d[step]);
+    VECTOR first = 4 * d[0] - 5 * d[2 * step] + d[4 * step], last = 4 * d[step] - 5 * d[3 * step] + d[5 * step];
+    to[0] = first;
+    to[step] = even + odd;
+    to[2 * step] = even - odd;
+    to[3 * step] = even_2 + odd_2;
+    to[4 * step] = even_2 - odd_2;
+    to[5 * step] = last;
+}
+
+/* A^T m */
+static inline __attribute__((always_inline)) void transform_result(const VECTOR *m, int step, VECTOR *to, int to_step) {
+    VECTOR sum = m[step] + m[2 * step], difference = m[step] - m[2 * step];
+    VECTOR sum_2 = m[3 * step] + m[4 * step], difference_2 = m[3 * step] - m[4 * step];
+    to[0] = m[0] + sum + sum_2;
+    to[1 * to_step] = difference + 2 * difference_2;
+    to[2 * to_step] = sum + 4 * sum_2;
+    to[3 * to_step] = difference + 8 * difference_2 + m[5 * step];
+}
+
+/* A g */
+static inline __attribute__((always_inline)) void transform_gradient(const VECTOR *g, int step, VECTOR *to, int to_step) {
+    VECTOR even = g[0] + g[2 * step], odd = g[step] + g[3 * step];
+    VECTOR even_2 = g[0] + 4 * g[2 * step], odd_2 = 2 * g[step] + 8 * g[3 * step];
+    to[0] = g[0];
+    to[1 * to_step] = even + odd;
+    to[2 * to_step] = even - odd;
+    to[3 * to_step] = even_2 + odd_2;
+    to[4 * to_step] = even_2 - odd_2;
+    to[5 * to_step] = g[3 * step];
+}
+
+/* G g */
+static inline void transform_weights(const VECTOR *g, int step, VECTOR *to, int to_step) {
+    VECTOR even = (g[0] + g[2 * step]) * (-1.0f / 6), odd = g[step] * (-1.0f / 6);
+    VECTOR even_2 = g[0] * (1.0f / 24) + g[2 * step] * (1.0f / 6), odd_2 = g[step] * (1.0f / 12);
+    to[0] = g[0] * 0.25f;
+    to[1 * to_step] = even + odd;
+    to[2 * to_step] = even - odd;
+    to[3 * to_step] = even_2 + odd_2;
+    to[4 * to_step] = even_2 - odd_2;
+    to[5 * to_step] = g[2 * step];
+}
+
+/* G^T u */
+static inline void transform_weights_back(const VECTOR *u, int step, VECTOR *to, int to_step) {
+    VECTOR sum = u[step] + u[2 * step], difference = u[step] - u[2 * step];
+    VECTOR sum_2 = u[3 * step] + u[4 * step], difference_2 = u[3 * step] - u[4 * step];
+    to[0] = u[0] * 0.25f - sum * (1.0f / 6) + sum_2 * (1.0f / 24);
+    to[1 * to_step] = difference_2 * (1.0f / 12) - difference * (1.0f / 6);
+    to[2 * to_step] = (sum_2 - sum) * (1.0f / 6) + u[5 * step];
+}
+
+/* --- pieces of images ----------------------------------------------------------------------------------------------------- */
+
+/* Eight or four numbers, zero where the mask is: those are not read. */
+typedef float eight __attribute__((vector_size(32)));
+typedef float four __attribute__((vector_size(16)));
+
+static inline eight load_eight(const float *from, uint8_t mask) {
+#if defined __AVX512VL__
+    return (eight)_mm256_maskz_loadu_ps(mask, from);
+#else
+    eight numbers = {0};
+    for (int i = 0; i < 8; i++)
+        if (mask >> i & 1) numbers[i] = from[i];
+    return numbers;
+#endif
+}
+
+static inline four load_four(const float *from, uint8_t mask) {
+#if defined __AVX512VL__
+    return (four)_mm_maskz_loadu_ps(mask, from);
+#else
+    four numbers = {0};
+    for (int i = 0; i < 4; i++)
+        if (mask >> i & 1) numbers[i] = from[i];
+    return numbers;
+#endif
+}
+
+/* The tiles first ... first + count - 1, as pieces of `size` a side that begin `before` the tile, of an image (height, width) of
+ * which there are `planes` to a sample. */
+static void find_patches(const winograd *k, int64_t first, int64_t count, int size, const int64_t *before, const int64_t *image,
+                         int64_t planes, patches *p) {
+    p->count = count;
+    for (int64_t t = 0; t < LOT; t++) {
+        int64_t tile = first + smaller(t, count - 1), sample = tile / (k->high * k->wide), in = tile % (k->high * k->wide);
+        int64_t row = in / k->wide * SIDE - before[0], column = in % k->wide * SIDE - before[1];
+        int64_t left = larger(-column, 0), right = larger(smaller(image[1] - column, size), left);
+        uint8_t columns = (uint8_t)((1u << right) - (1u << left));
+        p->place[t] = (sample * planes * image[0] + row) * image[1] + column;
+        for (int i = 0; i < PATCH; i++) p->mask[t][i] = i < size && row + i >= 0 && row + i < image[0] ? columns : 0;
+    }
+}
+
+/* x_point (POINTS, `stride` apart) of one channel for the LANES tiles from number t on: B^T d B. */
+static void transform_pieces(const float *channel, int64_t width, const patches *p, int64_t t, float *to, int64_t stride) {
+    enum { TOGETHER = VECTOR_BYTES / 32 }; /* rows of pieces in a vector */
+    VECTOR d[POINTS], rows[LANES];
+#pragma GCC unroll 6
+    for (int row = 0; row < PATCH; row += TOGETHER) {
+#pragma GCC unroll 16
+        for (int64_t lane = 0; lane < LANES; lane++) {
+            eight parts[TOGETHER];
+            for (int i = 0; i < TOGETHER; i++)
+                parts[i] = load_eight(channel + p->place[t + lane] + (row + i) * width, p->mask[t + lane][row + i]);
+            memcpy(&rows[lane], parts, sizeof rows[lane]);
+        }
+        TYPED(transpose)(rows);
+        for (int i = 0; i < TOGETHER; i++)
+            for (int j = 0; j < PATCH; j++) d[(row + i) * PATCH + j] = rows[i * 8 + j];
+    }
+    for (int j = 0; j < PATCH; j++) transform_piece(d + j, PATCH, d + j);
+    for (int i = 0; i < PATCH; i++) {
+        VECTOR points[PATCH];
+        transform_piece(d + i * PATCH, 1, points);
+        for (int j = 0; j < PATCH; j++) *(UNALIGNED *)(to + (i * PATCH + j) * stride) = points[j];
+    }
+}
+
+/* to (POINTS, channels, lot): all channels of some tiles. */
+static void transform_channels(const winograd *k, const patches *p, int64_t lot, float *to) {
+    const convolution *c = k->c;
+    for (int64_t channel = 0; channel < c->channels; channel++)
+        for (int64_t t = 0; t < lot; t += LANES)
+            transform_pieces(k->x + channel * c->size[0] * c->size[1], c->size[1], p, t, to + channel * lot + t, c->channels * lot);
+}
+
+/* --- y ---------------------------------------------------------------------------------------------------------------------- */
+
+/* weights of filters first ... first + LANES - 1, w[f][c][tap] where these lie so far apart; zero for filters beyond the last. */
+static void transform_filters(const convolution *c, int64_t first, const float *w, int64_t filter_step, int64_t channel_step,
+                              bool turned, float *to) {
+    int64_t block = POINTS * c->channels * ROWS;
+    for (int64_t channel = 0; channel < c->channels; channel++) {
+        VECTOR g[TAPS * TAPS] = {{0}}, columns[PATCH * TAPS], u[POINTS];
+        for (int64_t f = 0; f < smaller(c->filters - first, LANES); f++) {
+            const float *taps = w + (first + f) * filter_step + channel * channel_step;
+            for (int tap = 0; tap < TAPS * TAPS; tap++) g[tap][f] = taps[turned ? TAPS * TAPS - 1 - tap : tap];
+        }
+        for (int j = 0; j < TAPS; j++) transform_weights(g + j, TAPS, columns + j, TAPS);
+        for (int i = 0; i < PATCH; i++) transform_weights(columns + i * TAPS, 1, u + i * PATCH, 1);
+        for (int64_t part = 0; part < LANES / ROWS; part++)
+            for (int point = 0; point < POINTS; point++)
+                memcpy(to + (first / ROWS + part) * block + (point * c->channels + channel) * ROWS, (float *)&u[point] + part * ROWS,
+                       ROWS * sizeof(float));
+    }
+}
+
+/* The first `count` of four numbers. */
+static inline void store_four(float *to, four v, int64_t count) {
+    if (count == 4) memcpy(to, &v, 16);
+    else if (count == 3) memcpy(to, &v, 12);
+    else if (count == 2) memcpy(to, &v, 8);
+    else to[0] = v[0];
+}
+
+/* A^T m A of one filter for LANES tiles from number `first` on, of which there are `count`, to its planes. */
+static void take_tiles(const winograd *k, int64_t filter, int64_t first, int64_t count, const float *m, int64_t stride) {
+    enum { TOGETHER = VECTOR_BYTES / 16 }; /* rows of a tile in a vector */
+    const convolution *c = k->c;
+    const int64_t height = c->result[0], width = c->result[1];
+    VECTOR points[POINTS], columns[SIDE * PATCH], y[SIDE * SIDE];
+    for (int i = 0; i < POINTS; i++) points[i] = *(const UNALIGNED *)(m + i * stride);
+    for (int j = 0; j < PATCH; j++) transform_result(points + j, PATCH, columns + j, PATCH);
+    for (int i = 0; i < SIDE; i++) transform_result(columns + i * PATCH, 1, y + i * SIDE, 1);
+#pragma GCC unroll 2
+    for (int part = 0; part < SIDE / TOGETHER; part++) TYPED(transpose)(y + part * LANES);
+    for (int64_t lane = 0; lane < count; lane++) {
+        int64_t tile = first + lane, sample = tile / (k->high * k->wide), in = tile % (k->high * k->wide);
+        int64_t row = in / k->wide * SIDE, column = in % k->wide * SIDE, rows = smaller(height - row, SIDE);
+        float *to = k->y + ((sample * c->filters + filter) * height + row) * width + column;
+        for (int64_t i = 0; i < rows; i++) {
+            four part;
+            memcpy(&part, (float *)&y[i / TOGETHER * LANES + lane] + i % TOGETHER * SIDE, sizeof part);
+            store_four(to + i * width, part, smaller(width - column, SIDE));
+        }
+    }
+}
+
+/* Some tiles of y, in `room`: x_point (POINTS, channels, lot), then y_point (POINTS, ROWS, lot) of a block of filters. */
+static void convolve_lot(const winograd *k, int64_t first, int64_t count, float *room) {
+    const convolution *c = k->c;
+    int64_t lot = (count + LANES - 1) / LANES * LANES, products = ROWS * lot;
+    float *x_point = room, *y_point = room + POINTS * c->channels * LOT;
+    patches p;
+    find_patches(k, first, count, PATCH, c->padding, c->size, c->channels, &p);
+    transform_channels(k, &p, lot, x_point);
+    for (int64_t filter = 0; filter < c->filters; filter += ROWS) {
+        const float *weights = k->weights + filter * POINTS * c->channels;
+        for (int point = 0; point < POINTS; point++)
+            kernel_matmul_panel(ROWS, c->channels, (matrix){(const char *)(weights + point * c->channels * ROWS), 1, ROWS},
+                                x_point + point * c->channels * lot, (int)(lot / LANES), y_point + point * products, lot, false);
+        for (int64_t f = 0; f < smaller(c->filters - filter, ROWS); f++)
+            for (int64_t t = 0; t < count; t += LANES)
+                take_tiles(k, filter + f, first + t, smaller(count - t, LANES), y_point + f * lot + t, products);
+    }
+}
+
+static void convolve_task(void *context, int64_t chunk) {
+    const winograd *k = context;
+    int64_t begin = pool_begin(k->tiles, k->chunks, chunk), end = pool_begin(k->tiles, k->chunks, chunk + 1), number = 0;
+    while (atomic_exchange(&k->taken[number], true)) number = (number + 1) % k->chunks;
+    for (int64_t first = begin; first < end && !pool_ends(); first += LOT)
+        convolve_lot(k, first, smaller(end - first, LOT), k->rooms + number * k->room);
+    atomic_store(&k->taken[number], false);
+}
+
+typedef struct {
+    const convolution *c;
+    const float *w;
+    bool adjoint;
+    float *to;
+} filters_job;
+
+/* The weights of the adjoint are those of c with filters and channels exchanged, and turned round. */
+static void filters_task(void *context, int64_t number) {
+    const filters_job *job = context;
+    const int64_t taps = TAPS * TAPS, filter_step = job->adjoint ? taps : job->c->channels * taps;
+    const int64_t channel_step = job->adjoint ? job->c->filters * taps : taps;
+    transform_filters(job->c, number * LANES, job->w, filter_step, channel_step, job->adjoint, job->to);
+}
+
+static winograd winograd_of(const convolution *c) {
+    winograd k = {.c = c, .high = (c->result[0] + SIDE - 1) / SIDE, .wide = (c->result[1] + SIDE - 1) / SIDE};
+    k.tiles = c->samples * k.high * k.wide;
+    k.filter_vectors = (c->filters + LANES - 1) / LANES;
+    k.panels = (k.filter_vectors + VECTORS - 1) / VECTORS;
+    return k;
+}
+
+/* Chunks of whole lots. */
+static void plan_results(winograd *k) {
+    k->chunks = smaller(MAX_CHUNKS, larger(k->tiles / LOT, 1));
+    k->room = POINTS * LOT * (k->c->channels + ROWS);
+}
+
+void kernel_winograd(const convolution *c, float *y, const float *x, const float *w, bool adjoint, char *scratch) {
+    atomic_bool taken[MAX_CHUNKS] = {false};
+    winograd k = winograd_of(c);
+    plan_results(&k);
+    float *weights = (float *)(void *)scratch;
+    k.x = x, k.y = y, k.weights = weights, k.taken = taken;
+    k.rooms = weights + k.filter_vectors * LANES * c->channels * POINTS;
+    filters_job job = {c, w, adjoint, weights};
+    pool_run(k.filter_vectors, filters_task, &job);
+    pool_run(k.chunks, convolve_task, &k);
+}
+
+/* --- the adjoint in the weights ------------------------------------------------------------------------------------------------- */
+
+static int64_t panel_begin(const winograd *k, int64_t panel) { return pool_begin(k->filter_vectors, k->panels, panel); }
+
+/* A g A^T of one tile for a vector of filters, whose planes are `area` apart; of a tile that is not there, or of a filter, zero. */
+static void transform_filters_tile(const float *g, int64_t filters, int64_t area, int64_t width, const uint8_t *mask, float *to,
+                                   int64_t stride) {
+    enum { TOGETHER = VECTOR_BYTES / 16 };
+    VECTOR rows[SIDE * SIDE], columns[PATCH * SIDE];
+#pragma GCC unroll 2
+    for (int part = 0; part < SIDE / TOGETHER; part++) {
+#pragma GCC unroll 16
+        for (int64_t lane = 0; lane < LANES; lane++) {
+            four parts[TOGETHER];
+            for (int i = 0; i < TOGETHER; i++) {
+                int row = part * TOGETHER + i;
+                parts[i] = load_four(g + lane * area + row * width, lane < filters ? mask[row] : 0);
+            }
+            memcpy(&rows[part * LANES + lane], parts, sizeof *rows);
+        }
+        TYPED(transpose)(rows + part * LANES);
+    }
+    for (int j = 0; j < SIDE; j++) transform_gradient(rows + j, SIDE, columns + j, SIDE);
+    for (int i = 0; i < PATCH; i++) {
+        VECTOR points[PATCH];
+        transform_gradient(columns + i * SIDE, 1, points, 1);
+        for (int j = 0; j < PATCH; j++) *(UNALIGNED *)(to + (i * PATCH + j) * stride) = points[j];
+    }
+}
+
+/* to (POINTS, panels, lot, filters of the panel) */
+static void transform_gradients(const winograd *k, const patches *p, int64_t lot, float *to) {
+    static const uint8_t nothing[PATCH] = {0};
+    const convolution *c = k->c;
+    const int64_t area = c->result[0] * c->result[1], stride = k->filter_vectors * LANES * lot;
+    for (int64_t panel = 0; panel < k->panels; panel++) {
+        int64_t begin = panel_begin(k, panel), vectors = panel_begin(k, panel + 1) - begin;
+        for (int64_t t = 0; t < lot; t++)
+            for (int64_t v = 0; v < vectors; v++) {
+                int64_t filter = (begin + v) * LANES;
+                transform_filters_tile(k->g + p->place[t] + filter * area, c->filters - filter, area, c->result[1],
+                                       t < p->count ? p->mask[t] : nothing, to + begin * LANES * lot + (t * vectors + v) * LANES,
+                                       stride);
+            }
+    }
+}
+
+/* Adds some tiles to the sums (POINTS, channels, filter_vectors * LANES). room: x_point as in convolve_lot, and g_point. */
+static void weigh_lot(const winograd *k, int64_t first, int64_t count, float *room, float *sums) {
+    static const int64_t at_tile[2] = {0, 0};
+    const convolution *c = k->c;
+    int64_t lot = (count + LANES - 1) / LANES * LANES, filters = k->filter_vectors * LANES;
+    float *x_point = room, *g_point = room + POINTS * c->channels * LOT;
+    patches p;
+    find_patches(k, first, count, PATCH, c->padding, c->size, c->channels, &p);
+    transform_channels(k, &p, lot, x_point);
+    find_patches(k, first, count, SIDE, at_tile, c->result, c->filters, &p);
+    transform_gradients(k, &p, lot, g_point);
+    for (int point = 0; point < POINTS; point++)
+        for (int64_t panel = 0; panel < k->panels; panel++) {
+            int64_t begin = panel_begin(k, panel), vectors = panel_begin(k, panel + 1) - begin;
+            kernel_matmul_panel(c->channels, lot, (matrix){(const char *)(x_point + point * c->channels * lot), lot, 1},
+                                g_point + (point * filters + begin * LANES) * lot, (int)vectors,
+                                sums + point * c->channels * filters + begin * LANES, filters, true);
+        }
+}
+
+static void weigh_task(void *context, int64_t chunk) {
+    const winograd *k = context;
+    const int64_t count = POINTS * k->c->channels * k->filter_vectors * LANES;
+    int64_t begin = pool_begin(k->tiles, k->chunks, chunk), end = pool_begin(k->tiles, k->chunks, chunk + 1), number = 0;
+    float *sums = k->sums + chunk * count;
+    while (atomic_exchange(&k->taken[number], true)) number = (number + 1) % k->chunks;
+    memset(sums, 0, (size_t)count * sizeof *sums);
+    for (int64_t first = begin; first < end && !pool_ends(); first += LOT)
+        weigh_lot(k, first, smaller(end - first, LOT), k->rooms + number * k->room, sums);
+    atomic_store(&k->taken[number], false);
+}
+
+/* The weights (filters, channels, taps) of one channel: the chunks' sums, in order, transformed back. */
+static void weights_task(void *context, int64_t channel) {
+    const winograd *k = context;
+    const int64_t filters = k->filter_vectors * LANES, channels = k->c->channels, count = POINTS * channels * filters;
+    for (int64_t first = 0; first < k->c->filters; first += LANES) {
+        VECTOR u[POINTS], columns[TAPS * PATCH], w[TAPS * TAPS];
+        for (int point = 0; point < POINTS; point++) {
+            u[point] = (VECTOR){0};
+            for (int64_t chunk = 0; chunk < k->chunks; chunk++)
+                u[point] += *(const UNALIGNED *)(k->sums + chunk * count + (point * channels + channel) * filters + first);
+        }
+        for (int j = 0; j < PATCH; j++) transform_weights_back(u + j, PATCH, columns + j, PATCH);
+        for (int i = 0; i < TAPS; i++) transform_weights_back(columns + i * PATCH, 1, w + i * TAPS, 1);
+        for (int64_t f = 0; f < smaller(k->c->filters - first, LANES); f++)
+            for (int tap = 0; tap < TAPS * TAPS; tap++) k->y[((first + f) * channels + channel) * TAPS * TAPS + tap] = w[tap][f];
+    }
+}
+
+/* The number of sums depends on the data alone. */
+static void plan_weights(winograd *k) {
+    k->chunks = smaller(MAX_SUMS, larger(k->tiles / TILES_PER_SUM, 1));
+    k->room = POINTS * LOT * (k->c->channels + k->filter_vectors * LANES);
+}
+
+void kernel_winograd_weight(const convolution *c, float *w, const float *x, const float *g, char *scratch) {
+    atomic_bool taken[MAX_SUMS] = {false};
+    winograd k = winograd_of(c);
+    plan_weights(&k);
+    k.x = x, k.g = g, k.y = w, k.taken = taken;
+    k.sums = (float *)(void *)scratch;
+    k.rooms = k.sums + k.chunks * POINTS * c->channels * k.filter_vectors * LANES;
+    pool_run(k.chunks, weigh_task, &k);
+    pool_run(c->channels, weights_task, &k);
+}
+
+/* --- for which convolutions --------------------------------------------------------------------------------------------------------- */
+
+size_t kernel_winograd_scratch(const convolution *c) {
+    winograd results = winograd_of(c), weights = results;
+    int64_t filters = results.filter_vectors * LANES;
+    plan_results(&results);
+    plan_weights(&weights);
+    return sizeof(float) * (size_t)larger(filters * c->channels * POINTS + results.chunks * results.room,
+                                          weights.chunks * (POINTS * c->channels * filters + weights.room));
+}
+
+bool kernel_winograd_fits(dtype type, const convolution *c) {
+    static const int64_t FEWEST = 16; /* channels and filters, for which the transforms are repaid */
+    for (int i = 0; i < 2; i++)
+        if (c->kernel[i] != TAPS || c->stride[i] != 1 || c->dilation[i] != 1 || c->padding[i] < 0) return false;
+    if (type != FLOAT32 || c->groups != 1 || c->channels < FEWEST || c->filters < FEWEST) return false;
+    winograd k = winograd_of(c);
+    return c->result[0] * c->result[1] * 2 >= k.high * k.wide * SIDE * SIDE; /* tiles are at least half full */
+}
