@@ -303,10 +303,10 @@ void kernel_matmul_piece(dtype type, int64_t m, int64_t n, int64_t k, matrix x, 
     multiply_slices(&p, add);
 }
 
-void kernel_matmul_panel(int64_t m, int64_t k, matrix x, const float *panel, int vectors, float *out, int64_t out_stride,
-                         bool add) {
-    const int64_t n = vectors * lanes_of(FLOAT32);
-    product p = {.type = FLOAT32, .m = m, .n = n, .k = k, .x = x, .out = (char *)out, .out_stride = out_stride, .add = add};
+void kernel_matmul_panel(int64_t m, int64_t k, const float *x, int64_t row_stride, int64_t column_stride, const float *panel,
+                         int vectors, float *out, int64_t out_stride, bool add) {
+    product p = {.type = FLOAT32, .m = m, .n = vectors * lanes_of(FLOAT32), .k = k,
+                 .x = {(const char *)x, row_stride, column_stride}, .out = (char *)out, .out_stride = out_stride, .add = add};
     product_rows_float32(&p, 0, m, 0, vectors, panel);
 }
 

@@ -12,6 +12,7 @@ enum { MATMUL_VECTOR_BYTES = 32, MATMUL_ROWS = 4, MATMUL_VECTORS = 3 }; /* 4 x 3
 
 /* out (m, vectors) = x (m, k) panel (k, vectors) in float32, or added to what is there. The panel's rows are whole vectors, one
  * behind the other; those of out are out_stride numbers apart. Best with m a multiple of MATMUL_ROWS. */
-void kernel_matmul_panel(int64_t m, int64_t k, matrix x, const float *panel, int vectors, float *out, int64_t out_stride, bool add);
+void kernel_matmul_panel(int64_t m, int64_t k, const float *x, int64_t row_stride, int64_t column_stride, const float *panel,
+                         int vectors, float *out, int64_t out_stride, bool add);
 
 #endif

@@ -14,7 +14,7 @@
 #include "kernel_matmul.h"
 #include "pool.h"
 
-#ifdef __AVX2__
+#ifdef __AVX512F__
 #include <immintrin.h>
 #endif
 
@@ -119,31 +119,28 @@ static inline void transform_weights_back(const VECTOR *u, int step, VECTOR *to,
 
 /* --- pieces of images ----------------------------------------------------------------------------------------------------- */
 
-/* Eight or four numbers, zero where the mask is: those are not read. */
-typedef float eight __attribute__((vector_size(32)));
-typedef float four __attribute__((vector_size(16)));
-
-static inline eight load_eight(const float *from, uint8_t mask) {
-#if defined __AVX512VL__
-    return (eight)_mm256_maskz_loadu_ps(mask, from);
+/* Parts of a vector, `size` numbers each, from memory and to it: part number i. Numbers that are masked are neither read nor
+ * written; read, they are zero. */
+static inline __attribute__((always_inline)) VECTOR join_part(VECTOR to, int i, int size, const float *from, uint8_t mask) {
+#ifdef __AVX512F__
+    return (VECTOR)_mm512_mask_loadu_ps((__m512)to, (__mmask16)(mask << i * size), from - i * size);
 #else
-    eight numbers = {0};
-    for (int i = 0; i < 8; i++)
-        if (mask >> i & 1) numbers[i] = from[i];
-    return numbers;
+    for (int k = 0; k < size; k++)
+        if (mask >> k & 1) to[i * size + k] = from[k];
+    return to;
 #endif
 }
 
-static inline four load_four(const float *from, uint8_t mask) {
-#if defined __AVX512VL__
-    return (four)_mm_maskz_loadu_ps(mask, from);
+static inline __attribute__((always_inline)) void store_part(VECTOR from, int i, int size, float *to, uint8_t mask) {
+#ifdef __AVX512F__
+    _mm512_mask_storeu_ps(to - i * size, (__mmask16)(mask << i * size), (__m512)from);
 #else
-    four numbers = {0};
-    for (int i = 0; i < 4; i++)
-        if (mask >> i & 1) numbers[i] = from[i];
-    return numbers;
+    for (int k = 0; k < size; k++)
+        if (mask >> k & 1) to[k] = from[i * size + k];
 #endif
 }
+
+static const int64_t at_tile[2] = {0, 0};
 
 /* The tiles first ... first + count - 1, as pieces of `size` a side that begin `before` the tile, of an image (height, width) of
  * which there are `planes` to a sample. */
@@ -168,19 +165,21 @@ static void transform_pieces(const float *channel, int64_t width, const patches 
     for (int row = 0; row < PATCH; row += TOGETHER) {
 #pragma GCC unroll 16
         for (int64_t lane = 0; lane < LANES; lane++) {
-            eight parts[TOGETHER];
+            rows[lane] = (VECTOR){0};
             for (int i = 0; i < TOGETHER; i++)
-                parts[i] = load_eight(channel + p->place[t + lane] + (row + i) * width, p->mask[t + lane][row + i]);
-            memcpy(&rows[lane], parts, sizeof rows[lane]);
+                rows[lane] = join_part(rows[lane], i, 8, channel + p->place[t + lane] + (row + i) * width, p->mask[t + lane][row + i]);
         }
         TYPED(transpose)(rows);
         for (int i = 0; i < TOGETHER; i++)
             for (int j = 0; j < PATCH; j++) d[(row + i) * PATCH + j] = rows[i * 8 + j];
     }
+#pragma GCC unroll 6
     for (int j = 0; j < PATCH; j++) transform_piece(d + j, PATCH, d + j);
+#pragma GCC unroll 6
     for (int i = 0; i < PATCH; i++) {
         VECTOR points[PATCH];
         transform_piece(d + i * PATCH, 1, points);
+#pragma GCC unroll 6
         for (int j = 0; j < PATCH; j++) *(UNALIGNED *)(to + (i * PATCH + j) * stride) = points[j];
     }
 }
@@ -214,35 +213,25 @@ static void transform_filters(const convolution *c, int64_t first, const float *
     }
 }
 
-/* The first `count` of four numbers. */
-static inline void store_four(float *to, four v, int64_t count) {
-    if (count == 4) memcpy(to, &v, 16);
-    else if (count == 3) memcpy(to, &v, 12);
-    else if (count == 2) memcpy(to, &v, 8);
-    else to[0] = v[0];
-}
-
-/* A^T m A of one filter for LANES tiles from number `first` on, of which there are `count`, to its planes. */
-static void take_tiles(const winograd *k, int64_t filter, int64_t first, int64_t count, const float *m, int64_t stride) {
+/* A^T m A of one filter, whose first plane is y, for the LANES tiles from number t on, of which there are `count`. */
+static void take_tiles(float *y, int64_t width, const patches *p, int64_t t, int64_t count, const float *m, int64_t stride) {
     enum { TOGETHER = VECTOR_BYTES / 16 }; /* rows of a tile in a vector */
-    const convolution *c = k->c;
-    const int64_t height = c->result[0], width = c->result[1];
-    VECTOR points[POINTS], columns[SIDE * PATCH], y[SIDE * SIDE];
-    for (int i = 0; i < POINTS; i++) points[i] = *(const UNALIGNED *)(m + i * stride);
-    for (int j = 0; j < PATCH; j++) transform_result(points + j, PATCH, columns + j, PATCH);
-    for (int i = 0; i < SIDE; i++) transform_result(columns + i * PATCH, 1, y + i * SIDE, 1);
-#pragma GCC unroll 2
-    for (int part = 0; part < SIDE / TOGETHER; part++) TYPED(transpose)(y + part * LANES);
-    for (int64_t lane = 0; lane < count; lane++) {
-        int64_t tile = first + lane, sample = tile / (k->high * k->wide), in = tile % (k->high * k->wide);
-        int64_t row = in / k->wide * SIDE, column = in % k->wide * SIDE, rows = smaller(height - row, SIDE);
-        float *to = k->y + ((sample * c->filters + filter) * height + row) * width + column;
-        for (int64_t i = 0; i < rows; i++) {
-            four part;
-            memcpy(&part, (float *)&y[i / TOGETHER * LANES + lane] + i % TOGETHER * SIDE, sizeof part);
-            store_four(to + i * width, part, smaller(width - column, SIDE));
-        }
+    VECTOR columns[SIDE * PATCH], tiles[SIDE * SIDE];
+#pragma GCC unroll 6
+    for (int j = 0; j < PATCH; j++) {
+        VECTOR column[PATCH];
+#pragma GCC unroll 6
+        for (int i = 0; i < PATCH; i++) column[i] = *(const UNALIGNED *)(m + (i * PATCH + j) * stride);
+        transform_result(column, 1, columns + j, PATCH);
     }
+#pragma GCC unroll 4
+    for (int i = 0; i < SIDE; i++) transform_result(columns + i * PATCH, 1, tiles + i * SIDE, 1);
+#pragma GCC unroll 2
+    for (int part = 0; part < SIDE / TOGETHER; part++) TYPED(transpose)(tiles + part * LANES);
+    for (int64_t lane = 0; lane < count; lane++)
+#pragma GCC unroll 4
+        for (int i = 0; i < SIDE; i++)
+            store_part(tiles[i / TOGETHER * LANES + lane], i % TOGETHER, SIDE, y + p->place[t + lane] + i * width, p->mask[t + lane][i]);
 }
 
 /* Some tiles of y, in `room`: x_point (POINTS, channels, lot), then y_point (POINTS, ROWS, lot) of a block of filters. */
@@ -253,14 +242,16 @@ static void convolve_lot(const winograd *k, int64_t first, int64_t count, float 
     patches p;
     find_patches(k, first, count, PATCH, c->padding, c->size, c->channels, &p);
     transform_channels(k, &p, lot, x_point);
+    find_patches(k, first, count, SIDE, at_tile, c->result, c->filters, &p);
     for (int64_t filter = 0; filter < c->filters; filter += ROWS) {
         const float *weights = k->weights + filter * POINTS * c->channels;
         for (int point = 0; point < POINTS; point++)
-            kernel_matmul_panel(ROWS, c->channels, (matrix){(const char *)(weights + point * c->channels * ROWS), 1, ROWS},
+            kernel_matmul_panel(ROWS, c->channels, weights + point * c->channels * ROWS, 1, ROWS,
                                 x_point + point * c->channels * lot, (int)(lot / LANES), y_point + point * products, lot, false);
         for (int64_t f = 0; f < smaller(c->filters - filter, ROWS); f++)
             for (int64_t t = 0; t < count; t += LANES)
-                take_tiles(k, filter + f, first + t, smaller(count - t, LANES), y_point + f * lot + t, products);
+                take_tiles(k->y + (filter + f) * c->result[0] * c->result[1], c->result[1], &p, t, smaller(count - t, LANES),
+                           y_point + f * lot + t, products);
     }
 }
 
@@ -318,28 +309,29 @@ void kernel_winograd(const convolution *c, float *y, const float *x, const float
 
 static int64_t panel_begin(const winograd *k, int64_t panel) { return pool_begin(k->filter_vectors, k->panels, panel); }
 
-/* A g A^T of one tile for a vector of filters, whose planes are `area` apart; of a tile that is not there, or of a filter, zero. */
-static void transform_filters_tile(const float *g, int64_t filters, int64_t area, int64_t width, const uint8_t *mask, float *to,
-                                   int64_t stride) {
+/* A g A^T of one tile for `filters` filters, a vector of them with zeros, whose planes are `area` apart. */
+static inline __attribute__((always_inline)) void transform_tile(const float *g, int64_t filters, int64_t area, int64_t width,
+                                                                 const uint8_t *mask, float *to, int64_t stride) {
     enum { TOGETHER = VECTOR_BYTES / 16 };
     VECTOR rows[SIDE * SIDE], columns[PATCH * SIDE];
 #pragma GCC unroll 2
     for (int part = 0; part < SIDE / TOGETHER; part++) {
 #pragma GCC unroll 16
         for (int64_t lane = 0; lane < LANES; lane++) {
-            four parts[TOGETHER];
-            for (int i = 0; i < TOGETHER; i++) {
-                int row = part * TOGETHER + i;
-                parts[i] = load_four(g + lane * area + row * width, lane < filters ? mask[row] : 0);
-            }
-            memcpy(&rows[part * LANES + lane], parts, sizeof *rows);
+            VECTOR row = {0};
+            for (int i = 0; i < TOGETHER && lane < filters; i++)
+                row = join_part(row, i, SIDE, g + lane * area + (part * TOGETHER + i) * width, mask[part * TOGETHER + i]);
+            rows[part * LANES + lane] = row;
         }
         TYPED(transpose)(rows + part * LANES);
     }
+#pragma GCC unroll 4
     for (int j = 0; j < SIDE; j++) transform_gradient(rows + j, SIDE, columns + j, SIDE);
+#pragma GCC unroll 6
     for (int i = 0; i < PATCH; i++) {
         VECTOR points[PATCH];
         transform_gradient(columns + i * SIDE, 1, points, 1);
+#pragma GCC unroll 6
         for (int j = 0; j < PATCH; j++) *(UNALIGNED *)(to + (i * PATCH + j) * stride) = points[j];
     }
 }
@@ -354,16 +346,17 @@ static void transform_gradients(const winograd *k, const patches *p, int64_t lot
         for (int64_t t = 0; t < lot; t++)
             for (int64_t v = 0; v < vectors; v++) {
                 int64_t filter = (begin + v) * LANES;
-                transform_filters_tile(k->g + p->place[t] + filter * area, c->filters - filter, area, c->result[1],
-                                       t < p->count ? p->mask[t] : nothing, to + begin * LANES * lot + (t * vectors + v) * LANES,
-                                       stride);
+                const float *g = k->g + p->place[t] + filter * area;
+                const uint8_t *mask = t < p->count ? p->mask[t] : nothing;
+                float *tile = to + begin * LANES * lot + (t * vectors + v) * LANES;
+                if (c->filters - filter >= LANES) transform_tile(g, LANES, area, c->result[1], mask, tile, stride);
+                else transform_tile(g, c->filters - filter, area, c->result[1], mask, tile, stride);
             }
     }
 }
 
 /* Adds some tiles to the sums (POINTS, channels, filter_vectors * LANES). room: x_point as in convolve_lot, and g_point. */
 static void weigh_lot(const winograd *k, int64_t first, int64_t count, float *room, float *sums) {
-    static const int64_t at_tile[2] = {0, 0};
     const convolution *c = k->c;
     int64_t lot = (count + LANES - 1) / LANES * LANES, filters = k->filter_vectors * LANES;
     float *x_point = room, *g_point = room + POINTS * c->channels * LOT;
@@ -375,7 +368,7 @@ static void weigh_lot(const winograd *k, int64_t first, int64_t count, float *ro
     for (int point = 0; point < POINTS; point++)
         for (int64_t panel = 0; panel < k->panels; panel++) {
             int64_t begin = panel_begin(k, panel), vectors = panel_begin(k, panel + 1) - begin;
-            kernel_matmul_panel(c->channels, lot, (matrix){(const char *)(x_point + point * c->channels * lot), lot, 1},
+            kernel_matmul_panel(c->channels, lot, x_point + point * c->channels * lot, lot, 1,
                                 g_point + (point * filters + begin * LANES) * lot, (int)vectors,
                                 sums + point * c->channels * filters + begin * LANES, filters, true);
         }
