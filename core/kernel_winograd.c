@@ -343,8 +343,8 @@ static void transform_gradients(const winograd *k, const patches *p, int64_t lot
     const int64_t area = c->result[0] * c->result[1], stride = k->filter_vectors * LANES * lot;
     for (int64_t panel = 0; panel < k->panels; panel++) {
         int64_t begin = panel_begin(k, panel), vectors = panel_begin(k, panel + 1) - begin;
-        for (int64_t t = 0; t < lot; t++)
-            for (int64_t v = 0; v < vectors; v++) {
+        for (int64_t v = 0; v < vectors; v++)
+            for (int64_t t = 0; t < lot; t++) { /* all of a few planes, one behind the other in memory */
                 int64_t filter = (begin + v) * LANES;
                 const float *g = k->g + p->place[t] + filter * area;
                 const uint8_t *mask = t < p->count ? p->mask[t] : nothing;
