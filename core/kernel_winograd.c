@@ -14,7 +14,7 @@
 #include "kernel_matmul.h"
 #include "pool.h"
 
-#ifdef __AVX512F__
+#ifdef __AVX2__
 #include <immintrin.h>
 #endif
 
@@ -119,26 +119,41 @@ static inline void transform_weights_back(const VECTOR *u, int step, VECTOR *to,
 
 /* --- pieces of images ----------------------------------------------------------------------------------------------------- */
 
-/* Parts of a vector, `size` numbers each, from memory and to it: part number i. Numbers that are masked are neither read nor
- * written; read, they are zero. */
-static inline __attribute__((always_inline)) VECTOR join_part(VECTOR to, int i, int size, const float *from, uint8_t mask) {
+/* Parts of a vector, `size` numbers each (4 or 8), from memory and to it: part number i. Numbers that are masked are neither read
+ * nor written; read, they are zero. */
 #ifdef __AVX512F__
+static inline __attribute__((always_inline)) VECTOR join_part(VECTOR to, int i, int size, const float *from, uint8_t mask) {
     return (VECTOR)_mm512_mask_loadu_ps((__m512)to, (__mmask16)(mask << i * size), from - i * size);
-#else
-    for (int k = 0; k < size; k++)
-        if (mask >> k & 1) to[i * size + k] = from[k];
-    return to;
-#endif
 }
 
 static inline __attribute__((always_inline)) void store_part(VECTOR from, int i, int size, float *to, uint8_t mask) {
-#ifdef __AVX512F__
     _mm512_mask_storeu_ps(to - i * size, (__mmask16)(mask << i * size), (__m512)from);
+}
+#elif defined __AVX2__
+static inline __m256i lanes_of(int mask) {
+    const __m256i bits = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+    return _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32(mask), bits), bits);
+}
+
+static inline __attribute__((always_inline)) VECTOR join_part(VECTOR to, int i, int size, const float *from, uint8_t mask) {
+    return to + (VECTOR)_mm256_maskload_ps(from - i * size, lanes_of(mask << i * size));
+}
+
+static inline __attribute__((always_inline)) void store_part(VECTOR from, int i, int size, float *to, uint8_t mask) {
+    _mm256_maskstore_ps(to - i * size, lanes_of(mask << i * size), (__m256)from);
+}
 #else
+static inline VECTOR join_part(VECTOR to, int i, int size, const float *from, uint8_t mask) {
+    for (int k = 0; k < size; k++)
+        if (mask >> k & 1) to[i * size + k] = from[k];
+    return to;
+}
+
+static inline void store_part(VECTOR from, int i, int size, float *to, uint8_t mask) {
     for (int k = 0; k < size; k++)
         if (mask >> k & 1) to[k] = from[i * size + k];
-#endif
 }
+#endif
 
 static const int64_t at_tile[2] = {0, 0};
 
