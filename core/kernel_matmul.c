@@ -40,6 +40,7 @@ enum {
     DEEPEST = 2048,   /* k of a panel, which shares the second-level cache with rows of x */
     ENOUGH = 250000,  /* multiplications that are worth another thread's attention */
     MAX_CHUNKS = 32,
+    AHEAD = 8,        /* rows of y that are fetched early: they are too far apart for the processor to guess */
     LANES_AND_ROWS = 16 /* a multiple of both */
 };
 
