@@ -102,16 +102,6 @@ static int64_t panel_begin(const product *p, int64_t panel) { return pool_begin(
 
 static char *panel_at(const product *p, int64_t panel) { return p->packed + panel_begin(p, panel) * VECTOR_BYTES * p->k; }
 
-static void pack_panels(const product *p, int64_t begin, int64_t end) {
-    if (p->direct) return;
-    int64_t lanes = lanes_of(p->type);
-    for (int64_t panel = begin; panel < end; panel++) {
-        int64_t first = panel_begin(p, panel), vectors = panel_begin(p, panel + 1) - first;
-        if (p->type == FLOAT32) pack_panel_float32(p, first * lanes, vectors, (float *)(void *)panel_at(p, panel));
-        else pack_panel_float64(p, first * lanes, vectors, (double *)(void *)panel_at(p, panel));
-    }
-}
-
 static void pack_rows_task(void *context, int64_t chunk) {
     const product *p = context;
     int64_t groups = (p->m + ROWS - 1) / ROWS, begin = pool_begin(groups, p->chunks, chunk);
@@ -120,13 +110,19 @@ static void pack_rows_task(void *context, int64_t chunk) {
     else pack_rows_float64(p, begin, end);
 }
 
+/* Rows row_begin ... row_end - 1 for a panel that is packed. */
 static void multiply(const product *p, int64_t row_begin, int64_t row_end, int64_t panel) {
-    int64_t first = panel_begin(p, panel), vectors = panel_begin(p, panel + 1) - first;
-    first *= lanes_of(p->type);
-    const char *packed = p->direct ? p->y.data + first * (int64_t)dtype_bytes(p->type) : panel_at(p, panel);
-    if (p->type == FLOAT32)
-        product_rows_float32(p, row_begin, row_end, first, (int)vectors, (const float *)(const void *)packed);
-    else product_rows_float64(p, row_begin, row_end, first, (int)vectors, (const double *)(const void *)packed);
+    int64_t first = panel_begin(p, panel), vectors = panel_begin(p, panel + 1) - first, column = first * lanes_of(p->type);
+    void *packed = panel_at(p, panel);
+    if (p->type == FLOAT32) product_rows_float32(p, row_begin, row_end, column, (int)vectors, packed);
+    else product_rows_float64(p, row_begin, row_end, column, (int)vectors, packed);
+}
+
+static void multiply_panel(const product *p, int64_t panel) {
+    int64_t first = panel_begin(p, panel), vectors = panel_begin(p, panel + 1) - first, column = first * lanes_of(p->type);
+    void *packed = panel_at(p, panel);
+    if (p->type == FLOAT32) product_panel_float32(p, column, (int)vectors, packed);
+    else product_panel_float64(p, column, (int)vectors, packed);
 }
 
 static void dot_area(const product *p, int64_t row, int64_t row_end, int64_t column, int64_t column_end) {
@@ -137,7 +133,13 @@ static void dot_area(const product *p, int64_t row, int64_t row_end, int64_t col
 
 static void pack_task(void *context, int64_t chunk) {
     const product *p = context;
-    pack_panels(p, pool_begin(p->panels, p->chunks, chunk), pool_begin(p->panels, p->chunks, chunk + 1));
+    int64_t begin = pool_begin(p->panels, p->chunks, chunk), end = pool_begin(p->panels, p->chunks, chunk + 1);
+    for (int64_t panel = begin; panel < end; panel++) {
+        int64_t first = panel_begin(p, panel), vectors = panel_begin(p, panel + 1) - first, column = first * lanes_of(p->type);
+        void *packed = panel_at(p, panel);
+        if (p->type == FLOAT32) pack_panel_float32(p, column, vectors, packed);
+        else pack_panel_float64(p, column, vectors, packed);
+    }
 }
 
 static void rows_task(void *context, int64_t chunk) {
@@ -151,10 +153,7 @@ static void rows_task(void *context, int64_t chunk) {
 static void panels_task(void *context, int64_t chunk) {
     const product *p = context;
     int64_t end = pool_begin(p->panels, p->chunks, chunk + 1);
-    for (int64_t panel = pool_begin(p->panels, p->chunks, chunk); panel < end && !pool_ends(); panel++) {
-        pack_panels(p, panel, panel + 1);
-        multiply(p, 0, p->m, panel);
-    }
+    for (int64_t panel = pool_begin(p->panels, p->chunks, chunk); panel < end && !pool_ends(); panel++) multiply_panel(p, panel);
     if (chunk == p->chunks - 1) dot_area(p, 0, p->m, p->n - p->rest, p->n);
 }
 
