@@ -55,19 +55,22 @@ local function refresh(run, loop)
   end
   if not loop.step or loop.version ~= optimizer.version then
     loop.step, loop.version = loop.compile_step(), optimizer.version
+    loop.arguments = { loop.theta, table.unpack(loop.state) }
+    loop.arguments[#loop.arguments + 1] = loop.buffers
+    loop.constant = #loop.arguments
   end
 end
 
 -- What the compiled step takes: theta, the optimiser's state, buffers if there are any, the batch as its source has it (x, y and
--- perhaps its places in them), a key if random numbers are drawn, the optimiser's numbers.
+-- perhaps its places in them), a key if random numbers are drawn, the optimiser's numbers. The table is that of every step.
 local function step_arguments(loop, step, x, y, index)
-  local arguments = { loop.theta, table.unpack(loop.state) }
-  if loop.buffers then arguments[#arguments + 1] = loop.buffers end
-  local at = #arguments
-  arguments[at + 1], arguments[at + 2], arguments[at + 3] = x, y, index
-  if loop.draws then arguments[#arguments + 1] = core.from_nested({ loop.options.seed, step }, "int64") end
+  local arguments, at = loop.arguments, loop.constant
+  arguments[at + 1], arguments[at + 2], at = x, y, at + 2
+  if index then arguments[at + 1], at = index, at + 1 end
+  if loop.draws then arguments[at + 1], at = core.from_nested({ loop.options.seed, step }, "int64"), at + 1 end
   local numbers = loop.options.optimizer:numbers(step)
-  return table.move(numbers, 1, #numbers, #arguments + 1, arguments)
+  table.move(numbers, 1, #numbers, at + 1, arguments)
+  return table.unpack(arguments, 1, at + #numbers)
 end
 
 -- A hook that is broken off is called again when the training goes on.
@@ -84,7 +87,7 @@ local function take_step(run, loop, n, x, y, index)
   local step = run.step + 1
   loop.schedule:at("step", step)
   refresh(run, loop)
-  local results = { loop.step(table.unpack(step_arguments(loop, step, x, y, index))) }
+  local results = { loop.step(step_arguments(loop, step, x, y, index)) }
   local loss, accuracy = results[1]:item(), results[2]:item()
   run.step = step
   if loss ~= loss or loss == math.huge or loss == -math.huge then
@@ -201,7 +204,7 @@ end
 
 local function train_and_leave(run, loop)
   local well, message = process.attempt(train, run, loop)
-  loop.running, loop.step = false, nil
+  loop.running, loop.step, loop.arguments = false, nil, nil
   loop.random = loop.pending and loop.before_hook or tensor.get_rng_state()
   run.seconds = process.time() - loop.started
   if process.interrupted() then run.stopped = "by Ctrl-C" end
