@@ -156,7 +156,19 @@ describe("Ctrl-C", function()
       "print('go') while true do plumb.tensor(plumb.ones(1000, 1000):tolist()) end",
       "local g = plumb.grad(function(x) return (x:matmul(x)):sum() end) local x = plumb.randn(1500, 1500) print('go') "
         .. "while true do g(x) end",
+      "print('go') while true do pcall(plumb.randperm, 30000000) end",
+      "local x = plumb.zeros(3e7, 1) local set = { x = x, y = plumb.zeros(3e7) } "
+        .. "local loader = plumb.data.loader(set, { batch = 10, shuffle = true }) print('go') while true do loader:epoch(1) end",
     } do stops("local plumb = require 'plumb' " .. code) end
+  end)
+
+  it("gives the memory of an order back that it stops", function()
+    local result = stops [[
+      local plumb = require "plumb"
+      local t <close> = setmetatable({}, { __close = function() collectgarbage() print(plumb.memory().live < 1e6) end })
+      print("go")
+      while true do plumb.randperm(30000000) end]]
+    assert.equal("go\ntrue\n", result.out)
   end)
 
   it("leaves a large decomposition behind, which goes on beside the next one", function()
