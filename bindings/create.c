@@ -134,15 +134,23 @@ static int create_random(lua_State *L) {
     return 1;
 }
 
+typedef struct {
+    rng_key key;
+    int64_t count, *out;
+} shuffle;
+
+static void permutation_body(void *context) {
+    const shuffle *s = context;
+    rng_permutation(s->key, 1, s->count, s->out);
+}
+
 /* permutation(n, seed, stream): 1 .. n in random order, int64 */
 static int create_permutation(lua_State *L) {
     int64_t count = luaL_checkinteger(L, 1);
     rng_key key = {(uint64_t)luaL_checkinteger(L, 2), (uint64_t)luaL_checkinteger(L, 3)};
     if (count < 0) return core_error(L, "randperm: %I elements asked for", (LUAI_UACINT)count);
     array *a = tensor_new(L, INT64, (shape){1, {count}});
-    int64_t *out = array_data(a);
-    rng_permutation(key, count, out);
-    for (int64_t i = 0; i < count; i++) out[i]++;
+    core_run(L, permutation_body, &(shuffle){key, count, array_data(a)});
     return 1;
 }
 

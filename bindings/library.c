@@ -14,7 +14,7 @@
 /* What is known to be smaller than this is left to the standard functions, which take some milliseconds for it at most. */
 enum { LONG_LIST = 100000 /* elements */, LONG_TEXT = 1 << 20 /* bytes */, PIECE = 1 << 20 /* bytes between two looks */ };
 
-static lua_CFunction standard_load, standard_rep, standard_concat, standard_sort, standard_read;
+static lua_CFunction standard_load, standard_rep, standard_concat, standard_sort, standard_len;
 
 static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 
@@ -130,43 +130,42 @@ static int sort(lua_State *L) {
     return standard_sort(L);
 }
 
-/* ---- file:read ---- */
+/* ---- utf8.len ---- */
 
-/* Is the one format at `index` "a", or the number of very many bytes? Then *most tells how much is to be read. */
-static bool reads_much(lua_State *L, int index, size_t *most) {
-    if (lua_gettop(L) != index) return false;
-    *most = SIZE_MAX;
-    if (lua_type(L, index) == LUA_TNUMBER) {
-        const lua_Integer bytes = lua_tointeger(L, index);
-        *most = (size_t)bytes;
-        return bytes > LONG_TEXT;
-    }
-    const char *format = lua_tostring(L, index);
-    return format != NULL && format[*format == '*'] == 'a';
+/* Where byte `position` of a string, from 1 on, stands: negative ones count from the end. */
+static lua_Integer from_start(lua_Integer position, size_t length) {
+    return position >= 0 ? position : (lua_Integer)length + position + 1;
 }
 
-enum { FIRST_PIECE = 4096 }; /* most files are small */
+/* The end of the piece of the text from byte `first` (from 1 on) to `last` at most. No character of valid text reaches across
+ * it: the byte after it isn't one that continues a character, or follows as many of those as the longest has. */
+static lua_Integer piece_end(const char *text, lua_Integer first, lua_Integer last) {
+    enum { LONGEST = 6 }; /* bytes, when lax */
+    lua_Integer end = first - 1 + PIECE;
+    for (int i = 1; i < LONGEST && end < last && (text[end] & 0xC0) == 0x80; i++) end++;
+    return end < last ? end : last;
+}
 
-/* file:read(format, ...) */
-static int read_file(lua_State *L) {
-    const luaL_Stream *file = luaL_testudata(L, 1, LUA_FILEHANDLE);
-    size_t most, got = 0, count, size = FIRST_PIECE;
-    if (file == NULL || file->closef == NULL || !reads_much(L, 2, &most)) return standard_read(L);
-    luaL_Buffer made;
-    luaL_buffinit(L, &made);
-    clearerr(file->f);
-    do {
-        const size_t wanted = smaller(most - got, size);
-        char *piece = luaL_prepbuffsize(&made, wanted);
-        count = fread(piece, 1, wanted, file->f);
-        luaL_addsize(&made, count);
-        got += count;
-        size = smaller(2 * size, PIECE);
+/* utf8.len(text, first, last, lax): the standard function counts the characters of each piece. */
+static int count_characters(lua_State *L) {
+    if (lua_type(L, 1) != LUA_TSTRING || lua_rawlen(L, 1) <= LONG_TEXT) return standard_len(L);
+    size_t length;
+    const char *text = lua_tolstring(L, 1, &length);
+    lua_Integer first = from_start(luaL_optinteger(L, 2, 1), length), count = 0;
+    const lua_Integer last = from_start(luaL_optinteger(L, 3, -1), length);
+    if (first < 1 || first > last || last > (lua_Integer)length) return standard_len(L);
+    lua_settop(L, 4);
+    for (; first <= last; first = lua_tointeger(L, 3) + 1) {
+        lua_pushinteger(L, first);
+        lua_replace(L, 2);
+        lua_pushinteger(L, piece_end(text, first, last));
+        lua_replace(L, 3);
+        if (standard_len(L) == 2) return 2; /* nil, and where it isn't UTF-8 */
+        count += lua_tointeger(L, -1);
+        lua_pop(L, 1);
         interrupt_poll(L);
-    } while (got < most && count > 0);
-    if (ferror(file->f)) return luaL_fileresult(L, 0, NULL);
-    if (got == 0 && most != SIZE_MAX) return lua_pushnil(L), 1;
-    luaL_pushresult(&made);
+    }
+    lua_pushinteger(L, count);
     return 1;
 }
 
@@ -189,8 +188,8 @@ void library_open(lua_State *L) {
     lua_getglobal(L, "table");
     standard_concat = library_replace(L, "concat", concat);
     standard_sort = library_replace(L, "sort", sort);
-    luaL_getmetatable(L, LUA_FILEHANDLE);
-    lua_getfield(L, -1, "__index");
-    standard_read = library_replace(L, "read", read_file);
-    lua_pop(L, 5);
+    lua_getglobal(L, "utf8");
+    standard_len = library_replace(L, "len", count_characters);
+    lua_pop(L, 4);
+    library_files_open(L);
 }

@@ -202,7 +202,7 @@ loader *loader_new(const loader_settings *settings) {
     l->target_bytes = n > 0 ? (size_t)(shape_elements(s->y.shape) / n) * dtype_bytes(s->y.type) : 0;
     if (s->shuffle) {
         l->order = memory_allocate((size_t)n * sizeof *l->order, "the order of a loader's samples");
-        rng_permutation((rng_key){s->seed, s->epoch}, n, l->order);
+        rng_permutation((rng_key){s->seed, s->epoch}, 0, n, l->order);
     }
     if (s->shift > 0 || s->flip) l->moved = memory_allocate(l->sample_bytes, "an image of a loader");
     l->count = rows_at(l, 0);

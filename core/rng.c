@@ -3,6 +3,8 @@
 #include <math.h>
 #include <stdbool.h>
 
+#include "fail.h"
+
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 static inline __attribute__((always_inline)) void philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]) {
@@ -111,14 +113,20 @@ static void first_halves(rng_key key, uint64_t block, int64_t count, uint64_t *o
 }
 
 /* Fisher and Yates, each draw without bias: numbers from the last multiple of the range on, which are rare, are drawn again. */
-void rng_permutation(rng_key key, int64_t count, int64_t *out) {
-    enum { DRAWS = 32 };
+void rng_permutation(rng_key key, int64_t first, int64_t count, int64_t *out) {
+    enum { DRAWS = 32, PIECE = 1 << 16 };
     uint64_t block = 0, draws[DRAWS];
-    for (int64_t i = 0; i < count; i++) out[i] = i;
+    for (int64_t begin = 0; begin < count; begin += PIECE) {
+        interrupt_check();
+        for (int64_t i = begin, end = smaller(begin + PIECE, count); i < end; i++) out[i] = first + i;
+    }
     for (int64_t i = count - 1; i > 0; i--) {
         uint64_t range = (uint64_t)i + 1, draw;
         do {
-            if (block % DRAWS == 0) first_halves(key, block, DRAWS, draws);
+            if (block % DRAWS == 0) {
+                interrupt_check();
+                first_halves(key, block, DRAWS, draws);
+            }
             draw = draws[block++ % DRAWS];
         } while (draw > UINT64_MAX - range && draw >= UINT64_MAX - UINT64_MAX % range);
         int64_t j = (int64_t)(draw % range), kept = out[i];

@@ -23,7 +23,8 @@ void rng_uniform_float64(rng_key key, int64_t begin, int64_t count, double *out)
 void rng_normal_float32(rng_key key, int64_t begin, int64_t count, float *out);
 void rng_normal_float64(rng_key key, int64_t begin, int64_t count, double *out);
 
-/* A uniformly random order of 0 .. count - 1 (Fisher-Yates, with unbiased bounded draws). */
-void rng_permutation(rng_key key, int64_t count, int64_t *out);
+/* A uniformly random order of first .. first + count - 1 (Fisher-Yates, with unbiased bounded draws). Unlike the rest it may
+ * take seconds: it fails when it is interrupted (fail.h). */
+void rng_permutation(rng_key key, int64_t first, int64_t count, int64_t *out);
 
 #endif

@@ -25,6 +25,14 @@ local function stops(code)
   return result
 end
 
+local function fails(f, message)
+  local ok, found = pcall(f)
+  assert.is_false(ok)
+  assert.truthy(found:find(message, 1, true), found)
+end
+
+local function call_twice(f) return f(), (f()) end
+
 describe("Ctrl-C", function()
   it("is reported as lua reports it", function()
     local code = "print('go') for _ = 1, 1e12 do end"
@@ -74,6 +82,15 @@ describe("Ctrl-C", function()
     stops("local t = {} for i = 1, 1e7 do t[i] = i end print('go') table.concat(t, ' ')")
     stops("local file = io.open('/dev/zero') print('go') file:read('a')")
     stops("local file = io.open('/dev/zero') print('go') file:read(1e12 // 1)")
+    stops("local file = io.open('/dev/zero') print('go') file:read()") -- a line without an end
+    stops("io.input('/dev/zero') print('go') io.read('L')")
+    stops("io.input('/dev/zero') print('go') io.read('a')")
+    stops("print('go') for _ in io.lines('/dev/zero') do end")
+    stops("local file = io.open('/dev/zero') print('go') for _ in file:lines('L') do end")
+    stops("local s = ('x'):rep(3e8 // 1) print('go') while true do utf8.len(s) end")
+    local texts = "local t, s = {}, ('x'):rep(1 << 24) for i = 1, 1e5 do t[i] = s end local pipe = io.popen('cat >/dev/null', 'w') "
+    stops(texts .. "print('go') pipe:write(table.unpack(t))")
+    stops(texts .. "io.output(pipe) print('go') io.write(table.unpack(t))")
   end)
 
   it("waits for the end of finalizers, in which an error would be lost", function()
@@ -136,6 +153,148 @@ describe("Ctrl-C", function()
     assert.equal(7, load(string.dump(load("local t = '" .. ("x"):rep(2000000) .. "' return 7")))())
   end)
 
+  it("leaves reading as it is in Lua's manual", function()
+    local path = programs.new_folder() .. "/text"
+    for _, lines in ipairs {
+      { "" }, { "last" }, { "first", "" }, { "", "", "x" }, { "a\0b\r", "c" },
+      { ("x"):rep(1023), ("y"):rep(1024), ("z"):rep(1025), ("w"):rep(2048), "" }, { ("x"):rep(3000000), ("y"):rep(2000000) },
+    } do
+      programs.write_file(path, table.concat(lines, "\n"))
+      if lines[#lines] == "" then lines[#lines] = nil end
+      local function ended(i) return i < #lines or programs.read_file(path):sub(-1) == "\n" end
+      local file, kept = assert(io.open(path)), assert(io.open(path))
+      for _, read in ipairs {
+        function() return file:read() end, function() return kept:read("l") end, io.lines(path), io.lines(path, "*l"),
+      } do
+        for i = 1, #lines do assert(read() == lines[i]) end
+        assert.is_nil(read())
+      end
+      file:seek("set", 0)
+      kept:seek("set", 0)
+      for _, read in ipairs { function() return file:read("*L") end, kept:lines("L"), io.lines(path, "L") } do
+        for i = 1, #lines do assert(read() == lines[i] .. (ended(i) and "\n" or "")) end
+        assert.is_nil(read())
+      end
+      assert.equal("file", io.type(kept)) -- file:lines leaves it open
+      file:close()
+      kept:close()
+    end
+    programs.write_file(path, "12 34\n56\n")
+    assert.same({ "12 34\n56\n", "" }, { call_twice(io.lines(path, "a")) })
+    assert.same({ "12 34\n56\n" }, { call_twice(io.lines(path, 2000000)) })
+    assert.same({ "12 ", "34\n" }, { call_twice(io.lines(path, 3)) })
+    assert.same({ { 12, " 34" }, { 56, "" } }, (function()
+      local all = {}
+      for number, rest in io.lines(path, "n", "l") do all[#all + 1] = { number, rest } end
+      return all
+    end)())
+    local next_line, state, control, opened = io.lines(path)
+    assert.same({ "12 34", "56", nil, nil }, { next_line(), next_line(), state, control })
+    assert.equal("file", io.type(opened))
+    assert.is_nil(next_line())
+    assert.equal("closed file", io.type(opened))
+    fails(next_line, "file is already closed")
+    fails(function() return io.lines("/no/such/file") end, "cannot open file '/no/such/file' (No such file or directory)")
+    fails(function() return opened:lines() end, "attempt to use a closed file")
+    fails(function() return opened:read() end, "attempt to use a closed file")
+    fails(io.lines("/"), "Is a directory")
+    fails(io.lines(path, "x"), "invalid format")
+    fails(function() return io.stdout:read({}) end, "bad argument #1 to 'read' (string expected, got table)")
+    local unreadable <close> = assert(io.open(path, "a"))
+    assert.same({ nil, "Bad file descriptor", 9 }, { unreadable:read() })
+    assert.same({ nil, "Bad file descriptor", 9 }, { unreadable:read("a") })
+  end)
+
+  it("leaves reading of the default file as it is in Lua's manual", function()
+    local path = programs.new_folder() .. "/text"
+    local text = "1\n" .. ("x"):rep(2000000)
+    programs.write_file(path, text)
+    local file = assert(io.open(path))
+    local _ <close> = setmetatable({}, { __close = function() io.input(io.stdin) end })
+    io.input(file)
+    assert.equal("1", (io.read()))
+    assert.same({ 2000000, nil }, { #io.read("L"), (io.read()) })
+    assert.equal("", (io.read("a")))
+    file:seek("set", 0)
+    assert.same({ 1, "" }, { io.read("n", "l") })
+    assert(io.read(2000000) == text:sub(3))
+    file:seek("set", 0)
+    local count = 0
+    for line in io.lines() do count = count + #line end
+    assert.equal(2000001, count)
+    assert.equal("file", io.type(file))
+    file:close()
+    fails(function() return io.read() end, "default input file is closed")
+    fails(function() return io.read("a") end, "default input file is closed")
+    fails(io.lines, "closed file")
+  end)
+
+  it("leaves writing as it is in Lua's manual", function()
+    local path = programs.new_folder() .. "/text"
+    local long, longer = ("abc"):rep(1000000), ("\0\n"):rep(3000001)
+    local output = assert(io.open(path, "w"))
+    local _ <close> = setmetatable({}, { __close = function() io.output(io.stdout) end })
+    for _, write in ipairs { function(...) return output:write(...) end, io.write } do
+      output = io.output(path) and io.output()
+      assert.equal(output, write(long))
+      assert.equal(output, write("a", long, 12, longer, 1.5, "z"))
+      assert.same({ output }, { write() })
+      fails(function() write("b", long, {}, long) end, "bad argument #3 to 'write' (string expected, got table)")
+      output:close()
+      assert(programs.read_file(path) == long .. "a" .. long .. "12" .. longer .. "1.5z" .. "b" .. long)
+      io.output("/dev/full")
+      output = io.output()
+      assert.same({ nil, "No space left on device", 28 }, { write(long) })
+      output:setvbuf("no")
+      assert.same({ nil, "No space left on device", 28 }, { write("a", long) })
+      assert.same({ nil, "No space left on device", 28 }, { write(long, "a") })
+      output:close()
+    end
+    fails(function() return output:write(long) end, "attempt to use a closed file")
+    fails(function() return io.write(long) end, "default output file is closed")
+    local unwritable <close> = assert(io.open(path))
+    assert.same({ nil, "Bad file descriptor", 9 }, { unwritable:write(long) })
+    assert.same({ nil, "Bad file descriptor", 9 }, { unwritable:write("a", long, 1) })
+    fails(function() return io.stdout.write(long) end, "FILE* expected, got string")
+  end)
+
+  it("leaves utf8.len as it is in Lua's manual", function()
+    local after = ("y"):rep(1 << 20)
+    -- what stands where a long text is cut, and the same behind less, which is not
+    for shift = -8, 3 do
+      local many = (1 << 20) + shift
+      local before = ("x"):rep(many)
+      for _, middle in ipairs { "", "é€😀", "ab\x80c", "é\x80", "\xE2\x82z", "\xF0\x9F\x98", "\xED\xA0\x80", "\xC0\x80",
+        "\xFD\xBF\xBF\xBF\xBF\xBF", "\xFD\xBF\xBF\xBF\xBF\xBF\xBF", ("\x80"):rep(20), "é" .. ("\x80"):rep(20) } do
+        for _, lax in ipairs { false, true } do
+          local long, short = before .. middle .. after, middle .. "y"
+          local count, wrong = utf8.len(short, 1, -1, lax)
+          local expected = count and { many + count - 1 + #after } or { nil, many + wrong }
+          assert.same(expected, { utf8.len(long, 1, -1, lax) })
+          for last = 0, #short do
+            count, wrong = utf8.len(short, 1, last, lax)
+            expected = count and { many - 1 + count } or { nil, many + wrong }
+            assert.same(expected, { utf8.len(long, 2, many + last, lax) })
+          end
+        end
+      end
+    end
+    local text = ("aé€😀"):rep(300000)
+    assert.equal(1200000, utf8.len(text))
+    assert.equal(1200000, utf8.len(text, -#text))
+    assert.equal(1199999, utf8.len(text, 2, -2))
+    assert.equal(1199998, utf8.len(text, 2, -5))
+    assert.same({ nil, 3 }, { utf8.len(text, 3) })
+    assert.same({ 0, 0, 1 }, { utf8.len(text, #text + 1), utf8.len(text, 5, 4), utf8.len(text, -4) })
+    fails(function() return utf8.len(text, #text + 2) end, "bad argument #2 to 'len' (initial position out of bounds)")
+    fails(function() return utf8.len(text, 0) end, "bad argument #2 to 'len' (initial position out of bounds)")
+    fails(function() return utf8.len(text, 1, #text + 1) end, "bad argument #3 to 'len' (final position out of bounds)")
+    fails(function() return utf8.len(text, math.mininteger) end, "bad argument #2 to 'len' (initial position out of bounds)")
+    fails(function() return utf8.len(text, {}) end, "bad argument #2 to 'len' (number expected, got table)")
+    assert.equal(0, utf8.len(text, 1, math.mininteger))
+    assert.equal(5, utf8.len(12345))
+  end)
+
   it("stops matches that would take years", function()
     local subject, pattern = "('a'):rep(60)", "('a?'):rep(60) .. ('a'):rep(60)"
     for _, code in ipairs {
@@ -156,7 +315,19 @@ describe("Ctrl-C", function()
       "print('go') while true do plumb.tensor(plumb.ones(1000, 1000):tolist()) end",
       "local g = plumb.grad(function(x) return (x:matmul(x)):sum() end) local x = plumb.randn(1500, 1500) print('go') "
         .. "while true do g(x) end",
+      "print('go') while true do pcall(plumb.randperm, 30000000) end",
+      "local x = plumb.zeros(3e7, 1) local set = { x = x, y = plumb.zeros(3e7) } "
+        .. "local loader = plumb.data.loader(set, { batch = 10, shuffle = true }) print('go') while true do loader:epoch(1) end",
     } do stops("local plumb = require 'plumb' " .. code) end
+  end)
+
+  it("gives the memory of an order back that it stops", function()
+    local result = stops [[
+      local plumb = require "plumb"
+      local t <close> = setmetatable({}, { __close = function() collectgarbage() print(plumb.memory().live < 1e6) end })
+      print("go")
+      while true do plumb.randperm(30000000) end]]
+    assert.equal("go\ntrue\n", result.out)
   end)
 
   it("leaves a large decomposition behind, which goes on beside the next one", function()

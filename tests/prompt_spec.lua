@@ -154,6 +154,10 @@ error: add: shapes (2, 2) and (7) do not fit together
   stdin[2]:3  return y + set.b -- a comment
     y float32 (2, 2), set.b float32 (7)
 ]], errors("set = {b = zeros(7)}\nfunction f(x)\nlocal y = x * 2\nreturn y + set.b -- a comment\nend\nf(zeros(2, 2))\n"))
+    local names = {}
+    for i = 1, 198 do names[i] = "n" .. i end -- with two others as many as Lua allows
+    has(errors("function f(x)\nlocal " .. table.concat(names, ", ") .. "\nlocal y = zeros(7)\nreturn x + y\nend\nf(zeros(2))\n"),
+      "x float32 (2), y float32 (7)")
   end)
 
   it("leave out plumb's lines, and say how often a function called itself", function()

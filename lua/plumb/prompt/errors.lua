@@ -13,6 +13,8 @@ local errors = {}
 local MAX_LINES = 8       -- of the user's that are shown
 local MAX_FRAMES = 400    -- that are looked at: a stack that overflowed is deep
 local MAX_COLUMNS = 100   -- of a line of code
+local MAX_LOCALS = 200    -- in a function, by Lua's own limit: what getlocal gives after them, often by the hundred thousand
+                          -- (table.unpack), are values without a name
 
 local last_traceback
 
@@ -20,12 +22,11 @@ local last_traceback
 
 -- The value of a local variable, an upvalue or a global of the function at this level, in that order.
 local function find_variable(level, name)
-  local found, i = nil, 1
-  while true do
+  local found
+  for i = 1, MAX_LOCALS do
     local local_name, value = debug.getlocal(level + 1, i)
     if not local_name then break end
     if local_name == name then found = value end -- the last of several is the innermost
-    i = i + 1
   end
   if found ~= nil then return found end
   local f = debug.getinfo(level + 1, "f").func
