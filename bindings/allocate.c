@@ -1,16 +1,29 @@
 #include "allocate.h"
 
+#include <malloc.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <lauxlib.h>
+
 #include "interrupt.h"
+#include "library.h"
 
 /* From LARGE on the C library maps each block on its own (its threshold never rises above 32 MiB), so that advice about
  * the pages of one block is about no other. PIECE is cleared between two looks at Ctrl-C. */
 enum { LARGE = 64 << 20, PIECE = 64 << 20 /* bytes */ };
+
+/* Of Lua's values: marking them takes a tenth of a second or more. */
+static const size_t LARGE_HEAP = (size_t)256 << 20;
+
+static struct {
+    size_t bytes;
+    bool in_steps; /* is memory collected so? It is from the time on when it was large once */
+} heap;
 
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23 /* since Linux 5.14 */
@@ -29,13 +42,26 @@ static bool clear_pages(char *block, size_t size) {
     return true;
 }
 
+/* A hook, for which the allocator asks as a signal would: there the collector can be spoken to. */
+static void collect_in_steps(lua_State *L, lua_Debug *event) {
+    (void)event;
+    lua_sethook(L, NULL, 0, 0);
+    if (lua_gc(L, LUA_GCINC, 0, 0, 0) >= 0) heap.in_steps = true; /* not within a finalizer */
+}
+
+static void ask_for_steps(void) {
+    lua_State *L = interrupt_running();
+    if (L != NULL && lua_gethook(L) == NULL) lua_sethook(L, collect_in_steps, LUA_MASKCOUNT, 1);
+}
+
 /* A lua_Alloc. That there is no memory left is what Lua understands; interrupt_caused tells the user why. Blocks that grow
  * are left to the system: their owners look at Ctrl-C themselves, and may never use all of them. */
 static void *allocate(void *unused, void *block, size_t old_size, size_t size) {
     (void)unused;
-    (void)old_size;
+    if (block == NULL) old_size = 0; /* it tells the kind of value */
     if (size == 0) {
         free(block);
+        heap.bytes -= old_size;
         return NULL;
     }
     void *made = realloc(block, size);
@@ -43,7 +69,34 @@ static void *allocate(void *unused, void *block, size_t old_size, size_t size) {
         free(made);
         return NULL;
     }
+    if (made == NULL) return NULL;
+    heap.bytes += size - old_size;
+    if (heap.bytes > LARGE_HEAP && !heap.in_steps) ask_for_steps();
     return made;
 }
 
-void allocate_open(lua_State *L) { lua_setallocf(L, allocate, NULL); }
+static lua_CFunction standard_collectgarbage;
+
+/* To the end of the cycle that is under way, and through a whole one. */
+static int collect(lua_State *L) {
+    for (int cycle = 0; cycle < 2; cycle++)
+        for (int ended = 0; ended == 0; ended = lua_gc(L, LUA_GCSTEP, 0)) interrupt_poll(L);
+    lua_pushinteger(L, 0);
+    return 1;
+}
+
+/* collectgarbage(option, ...): a full collection of much memory looks at Ctrl-C. */
+static int collectgarbage(lua_State *L) {
+    const bool full = strcmp(luaL_optstring(L, 1, "collect"), "collect") == 0;
+    return full && heap.in_steps ? collect(L) : standard_collectgarbage(L);
+}
+
+void allocate_open(lua_State *L) {
+    /* Freed small blocks would wait for each other's neighbours to be joined, all at once: a third of a second for ten million. */
+    mallopt(M_MXFAST, 0);
+    heap.bytes = (size_t)lua_gc(L, LUA_GCCOUNT) << 10;
+    lua_setallocf(L, allocate, NULL);
+    lua_pushglobaltable(L);
+    standard_collectgarbage = library_replace(L, "collectgarbage", collectgarbage);
+    lua_pop(L, 1);
+}

@@ -62,6 +62,8 @@ static bool in_finalizer(lua_State *L) {
     return false;
 }
 
+lua_State *interrupt_running(void) { return state.running; }
+
 bool interrupt_due(void) {
     return interrupt_requested() && state.running != NULL && !in_finalizer(state.running);
 }

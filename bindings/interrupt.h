@@ -25,6 +25,9 @@ typedef struct {
 void interrupt_begin(lua_State *L, interrupt_state *before);
 void interrupt_end(lua_State *L, const interrupt_state *before);
 
+/* The coroutine that runs between them; NULL outside. */
+lua_State *interrupt_running(void);
+
 /* At the prompt Ctrl-C never ends the process; outside of it a second one ends a program that does not react. */
 void interrupt_at_prompt(bool on);
 

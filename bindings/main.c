@@ -290,6 +290,7 @@ static void open_state(lua_State *L, int argc, char **argv, const Options *optio
         lua_setfield(L, LUA_REGISTRYINDEX, "LUA_NOENV");
     }
     luaL_openlibs(L);
+    allocate_open(L);
     interrupt_open(L);
     match_open(L);
     library_open(L);
@@ -373,7 +374,6 @@ int main(int argc, char **argv) {
         fprintf(stderr, "%s: not enough memory to start Lua\n", program);
         return EXIT_FAILURE;
     }
-    allocate_open(L);
     lua_pushcfunction(L, protected_main);
     lua_pushinteger(L, argc);
     lua_pushlightuserdata(L, argv);

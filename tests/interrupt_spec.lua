@@ -93,6 +93,23 @@ describe("Ctrl-C", function()
     stops(texts .. "io.output(pipe) print('go') io.write(table.unpack(t))")
   end)
 
+  it("stops the collection of much memory, which is done in steps", function()
+    stops("local t = {} for i = 1, 5e6 do t[i] = { i } end print('go') while true do collectgarbage() end")
+    stops("print('go') local t = {} while true do t[#t + 1] = {} end")
+  end)
+
+  it("leaves full collections as they are in Lua's manual", function()
+    local result = programs.plumb { "-e", [[
+      local t = {} for i = 1, 5e6 do t[i] = { i } end
+      local weak, closed = setmetatable({ {}, t[1] }, { __mode = "v" }), false
+      do local o = setmetatable({}, { __gc = function() closed = true end }) end
+      print(collectgarbage(), weak[1], weak[2] == t[1], closed)
+      local before = collectgarbage("count")
+      t = nil
+      print(collectgarbage("collect"), weak[2], collectgarbage("count") < before / 10)]] }
+    assert.equal("0\tnil\ttrue\ttrue\n0\tnil\ttrue\n", result.out)
+  end)
+
   it("waits for the end of finalizers, in which an error would be lost", function()
     stops([[do local o = setmetatable({}, { __gc = function()
       print('go')
