@@ -16,8 +16,11 @@ local SAFE_STEPS = 100
 
 local process = core.process
 
---- training.all_finite(t): is every element a number, and not infinite?
-function training.all_finite(t) return (t * 0):sum():item() == 0 end
+--- training.all_finite(t): is every element a number, and not infinite? Their sum tells, unless it is itself too large.
+function training.all_finite(t)
+  local sum = t:sum():item()
+  return sum - sum == 0 or (t * 0):sum():item() == 0
+end
 
 -- ---- values that are not finite ----
 
