@@ -65,12 +65,13 @@ local function descend(self, name, score, start, steps, lr, tolerance)
   local optimizer = optim.Adam { lr = lr }
   local step = compile_step(self, descents[name](self), optimizer)
   local theta, m, v = start.theta, table.unpack(optimizer:start(start.theta))
+  local here = {}
+  local function note() return ("loss %.4g, |gradient| %.3g"):format(here.loss, here.norm) end
   for i = 1, steps do
     local numbers, share = optimizer:numbers(i), (1 + math.cos(math.pi * (i - 1) / steps)) / 2
     local new_theta, new_m, new_v, loss, norm = step(theta, m, v, numbers[1] * share, numbers[2]) -- the first is Adam's rate
-    local here = { loss = loss:item(), norm = norm:item() }
-    best.steps = i
-    bar:update(i, function() return ("loss %.4g, |gradient| %.3g"):format(here.loss, here.norm) end)
+    here.loss, here.norm, best.steps = loss:item(), norm:item(), i
+    bar:update(i, note)
     if here.loss - here.loss ~= 0 or here.norm - here.norm ~= 0 then -- diverged: the best point stands
       best.ended = "the loss or its gradient is not finite"
       break
