@@ -32,21 +32,22 @@ enum {
     ROWS = MATMUL_ROWS,
     VECTORS = MATMUL_VECTORS,
     LOT = VECTORS * VECTOR_BYTES / (int)sizeof(float), /* tiles that are worked on together */
-    MAX_CHUNKS = 32,
+    MAX_ROOMS = 32,
     MAX_SUMS = 8,
-    TILES_PER_SUM = 4 * LOT
+    TILES_PER_SUM = 2 * LOT
 };
 
 typedef struct {
     const convolution *c;
     int64_t high, wide;       /* tiles of an image */
-    int64_t tiles, chunks;    /* of all images, in so many chunks */
+    int64_t tiles, vectors;   /* of all images, and how many vectors hold them */
+    int64_t chunks, room_count;
     int64_t filter_vectors, panels; /* of the gradient: vectors of filters, in panels of up to VECTORS */
-    int64_t room;             /* numbers that a chunk works in */
+    int64_t room;             /* numbers that a chunk works with */
     const float *x, *g;
     const float *weights;     /* (blocks of ROWS filters, POINTS, channels, ROWS) */
     float *y, *rooms, *sums;  /* sums (chunks, POINTS, channels, filter_vectors * LANES) */
-    atomic_bool *taken;       /* [chunks] rooms; the first ones stay in the caches */
+    atomic_bool *taken;       /* [room_count]; the first rooms stay in the caches */
 } winograd;
 
 /* Where the pieces of an image lie that some tiles see, or fill. Columns beyond the image are masked, and so are whole rows. */
@@ -270,12 +271,21 @@ static void convolve_lot(const winograd *k, int64_t first, int64_t count, float 
     }
 }
 
+/* The first tile of a chunk. */
+static int64_t chunk_begin(const winograd *k, int64_t chunk) {
+    return smaller(pool_begin(k->vectors, k->chunks, chunk) * LANES, k->tiles);
+}
+
+static int64_t take_room(const winograd *k) {
+    int64_t number = 0;
+    while (atomic_exchange(&k->taken[number], true)) number = (number + 1) % k->room_count;
+    return number;
+}
+
 static void convolve_task(void *context, int64_t chunk) {
     const winograd *k = context;
-    int64_t begin = pool_begin(k->tiles, k->chunks, chunk), end = pool_begin(k->tiles, k->chunks, chunk + 1), number = 0;
-    while (atomic_exchange(&k->taken[number], true)) number = (number + 1) % k->chunks;
-    for (int64_t first = begin; first < end && !pool_ends(); first += LOT)
-        convolve_lot(k, first, smaller(end - first, LOT), k->rooms + number * k->room);
+    int64_t begin = chunk_begin(k, chunk), end = chunk_begin(k, chunk + 1), number = take_room(k);
+    convolve_lot(k, begin, end - begin, k->rooms + number * k->room);
     atomic_store(&k->taken[number], false);
 }
 
@@ -297,21 +307,24 @@ static void filters_task(void *context, int64_t number) {
 static winograd winograd_of(const convolution *c) {
     winograd k = {.c = c, .high = (c->result[0] + SIDE - 1) / SIDE, .wide = (c->result[1] + SIDE - 1) / SIDE};
     k.tiles = c->samples * k.high * k.wide;
+    k.vectors = (k.tiles + LANES - 1) / LANES;
     k.filter_vectors = (c->filters + LANES - 1) / LANES;
     k.panels = (k.filter_vectors + VECTORS - 1) / VECTORS;
     return k;
 }
 
-/* Chunks of whole lots. */
-static void plan_results(winograd *k) {
-    k->chunks = smaller(MAX_CHUNKS, larger(k->tiles / LOT, 1));
+/* A chunk is a lot. A tile's result is the same in any, so there may be as many more as give each thread the same number. */
+static void plan_results(winograd *k, int64_t threads) {
+    int64_t lots = (k->vectors + VECTORS - 1) / VECTORS;
+    k->room_count = smaller(lots, MAX_ROOMS);
+    k->chunks = smaller((lots + threads - 1) / threads * threads, k->vectors);
     k->room = POINTS * LOT * (k->c->channels + ROWS);
 }
 
 void kernel_winograd(const convolution *c, float *y, const float *x, const float *w, bool adjoint, char *scratch) {
-    atomic_bool taken[MAX_CHUNKS] = {false};
+    atomic_bool taken[MAX_ROOMS] = {false};
     winograd k = winograd_of(c);
-    plan_results(&k);
+    plan_results(&k, pool_threads());
     float *weights = (float *)(void *)scratch;
     k.x = x, k.y = y, k.weights = weights, k.taken = taken;
     k.rooms = weights + k.filter_vectors * LANES * c->channels * POINTS;
@@ -392,9 +405,8 @@ static void weigh_lot(const winograd *k, int64_t first, int64_t count, float *ro
 static void weigh_task(void *context, int64_t chunk) {
     const winograd *k = context;
     const int64_t count = POINTS * k->c->channels * k->filter_vectors * LANES;
-    int64_t begin = pool_begin(k->tiles, k->chunks, chunk), end = pool_begin(k->tiles, k->chunks, chunk + 1), number = 0;
+    int64_t begin = chunk_begin(k, chunk), end = chunk_begin(k, chunk + 1), number = take_room(k);
     float *sums = k->sums + chunk * count;
-    while (atomic_exchange(&k->taken[number], true)) number = (number + 1) % k->chunks;
     memset(sums, 0, (size_t)count * sizeof *sums);
     for (int64_t first = begin; first < end && !pool_ends(); first += LOT)
         weigh_lot(k, first, smaller(end - first, LOT), k->rooms + number * k->room, sums);
@@ -419,9 +431,11 @@ static void weights_task(void *context, int64_t channel) {
     }
 }
 
-/* The number of sums depends on the data alone. */
+/* The number of sums depends on the data alone; powers of two mostly give each thread the same number. */
 static void plan_weights(winograd *k) {
-    k->chunks = smaller(MAX_SUMS, larger(k->tiles / TILES_PER_SUM, 1));
+    k->chunks = 1;
+    while (k->chunks < MAX_SUMS && k->tiles >= 2 * k->chunks * TILES_PER_SUM) k->chunks *= 2;
+    k->room_count = k->chunks;
     k->room = POINTS * LOT * (k->c->channels + k->filter_vectors * LANES);
 }
 
@@ -441,9 +455,9 @@ void kernel_winograd_weight(const convolution *c, float *w, const float *x, cons
 size_t kernel_winograd_scratch(const convolution *c) {
     winograd results = winograd_of(c), weights = results;
     int64_t filters = results.filter_vectors * LANES;
-    plan_results(&results);
+    plan_results(&results, 1);
     plan_weights(&weights);
-    return sizeof(float) * (size_t)larger(filters * c->channels * POINTS + results.chunks * results.room,
+    return sizeof(float) * (size_t)larger(filters * c->channels * POINTS + results.room_count * results.room,
                                           weights.chunks * (POINTS * c->channels * filters + weights.room));
 }
 
