@@ -17,13 +17,11 @@
  * the pages of one block is about no other. PIECE is cleared between two looks at Ctrl-C. */
 enum { LARGE = 64 << 20, PIECE = 64 << 20 /* bytes */ };
 
-/* Of Lua's values: marking them takes a tenth of a second or more. */
-static const size_t LARGE_HEAP = (size_t)256 << 20;
-
 static struct {
-    size_t bytes;
-    bool in_steps; /* is memory collected so? It is from the time on when it was large once */
-} heap;
+    size_t bytes, limit; /* beyond the limit memory is collected in steps */
+    bool in_steps;
+    int young;           /* collections that tensors have asked for since then */
+} heap = {.limit = (size_t)256 << 20 /* marking so much may take a tenth of a second */};
 
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23 /* since Linux 5.14 */
@@ -46,12 +44,25 @@ static bool clear_pages(char *block, size_t size) {
 static void collect_in_steps(lua_State *L, lua_Debug *event) {
     (void)event;
     lua_sethook(L, NULL, 0, 0);
-    if (lua_gc(L, LUA_GCINC, 0, 0, 0) >= 0) heap.in_steps = true; /* not within a finalizer */
+    interrupt_arm(L);
+    if (lua_gc(L, LUA_GCINC, 0, 0, 0) >= 0) heap.in_steps = true, heap.young = 0; /* not within a finalizer */
 }
 
 static void ask_for_steps(void) {
     lua_State *L = interrupt_running();
-    if (L != NULL && lua_gethook(L) == NULL) lua_sethook(L, collect_in_steps, LUA_MASKCOUNT, 1);
+    if (L == NULL || lua_gethook(L) != NULL) return;
+    lua_sethook(L, collect_in_steps, LUA_MASKCOUNT, 1);
+    interrupt_arm(L); /* the signal may have come between the two */
+}
+
+/* In steps what was just made lives to the end of a whole cycle, which takes long beside much else. Where tensors come and go
+ * generations are better, until there is twice as much. */
+void allocate_collect_young(lua_State *L, size_t bytes) {
+    enum { FEW = 8 };
+    lua_gc(L, LUA_GCSTEP, heap.in_steps ? (int)(bytes >> 10) : 0);
+    if (!heap.in_steps || ++heap.young < FEW || lua_gc(L, LUA_GCGEN, 0, 0) < 0) return;
+    heap.in_steps = false;
+    heap.limit = 2 * heap.bytes;
 }
 
 /* A lua_Alloc. That there is no memory left is what Lua understands; interrupt_caused tells the user why. Blocks that grow
@@ -71,7 +82,7 @@ static void *allocate(void *unused, void *block, size_t old_size, size_t size) {
     }
     if (made == NULL) return NULL;
     heap.bytes += size - old_size;
-    if (heap.bytes > LARGE_HEAP && !heap.in_steps) ask_for_steps();
+    if (heap.bytes > heap.limit && !heap.in_steps) ask_for_steps();
     return made;
 }
 
@@ -85,10 +96,19 @@ static int collect(lua_State *L) {
     return 1;
 }
 
-/* collectgarbage(option, ...): a full collection of much memory looks at Ctrl-C. */
+/* Does the collector work in steps? It tells by what it was when it is told to; within a finalizer it does not listen. */
+static bool works_in_steps(lua_State *L) {
+    const int before = lua_gc(L, LUA_GCINC, 0, 0, 0);
+    if (before == LUA_GCGEN) lua_gc(L, LUA_GCGEN, 0, 0);
+    return before == LUA_GCINC;
+}
+
+/* collectgarbage(option, ...): a full collection of much memory looks at Ctrl-C. Who chooses a mode has chosen it for good. */
 static int collectgarbage(lua_State *L) {
-    const bool full = strcmp(luaL_optstring(L, 1, "collect"), "collect") == 0;
-    return full && heap.in_steps ? collect(L) : standard_collectgarbage(L);
+    const char *option = luaL_optstring(L, 1, "collect");
+    if (strcmp(option, "collect") == 0 && heap.in_steps && works_in_steps(L)) return collect(L);
+    if (strcmp(option, "generational") == 0 || strcmp(option, "incremental") == 0) heap.in_steps = false, heap.limit = SIZE_MAX;
+    return standard_collectgarbage(L);
 }
 
 void allocate_open(lua_State *L) {

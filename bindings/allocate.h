@@ -7,9 +7,14 @@
 #ifndef PLUMB_ALLOCATE_H
 #define PLUMB_ALLOCATE_H
 
+#include <stddef.h>
+
 #include <lua.h>
 
 /* Takes the place of L's allocator, which has to be luaL_newstate's, and of collectgarbage. */
 void allocate_open(lua_State *L);
+
+/* For the owner of tensors, after `bytes` of them have been taken: a collection of what is young, as far as there is one. */
+void allocate_collect_young(lua_State *L, size_t bytes);
 
 #endif

@@ -55,7 +55,7 @@ int interrupt_raise(lua_State *L) {
 }
 
 /* An error in a finalizer would only be a warning: there the interrupt waits. */
-static bool in_finalizer(lua_State *L) {
+bool interrupt_waits(lua_State *L) {
     lua_Debug info;
     for (int level = 0; lua_getstack(L, level, &info); level++)
         if (lua_getinfo(L, "n", &info) && info.name != NULL && strcmp(info.name, "__gc") == 0) return true;
@@ -65,11 +65,11 @@ static bool in_finalizer(lua_State *L) {
 lua_State *interrupt_running(void) { return state.running; }
 
 bool interrupt_due(void) {
-    return interrupt_requested() && state.running != NULL && !in_finalizer(state.running);
+    return interrupt_requested() && state.running != NULL && !interrupt_waits(state.running);
 }
 
 void interrupt_poll(lua_State *L) {
-    if (interrupt_requested() && !in_finalizer(L)) interrupt_raise(L);
+    if (interrupt_requested() && !interrupt_waits(L)) interrupt_raise(L);
 }
 
 bool interrupt_postponed(void) { return state.phase == POSTPONED; }
@@ -174,7 +174,7 @@ static void stop(lua_State *L, lua_Debug *event) {
     }
 }
 
-static void arm(lua_State *L) {
+void interrupt_arm(lua_State *L) {
     if (interrupt_requested()) lua_sethook(L, stop, EVERYWHERE, 1);
 }
 
@@ -223,7 +223,7 @@ void interrupt_at_prompt(bool on) { state.at_prompt = on; }
 static void back_in(lua_State *L, bool failed) {
     if (state.phase == POSTPONED && state.running != L) postpone(L);
     state.running = L;
-    arm(L);
+    interrupt_arm(L);
     if (!failed) return;
     match_forget();
     if (interrupt_caused(L)) lua_error(L);
@@ -267,7 +267,7 @@ static int in_coroutine(lua_State *L, lua_CFunction standard) {
     lua_State *other = lua_tothread(L, 1);
     if (other == NULL) return standard(L);
     state.running = other;
-    arm(other);
+    interrupt_arm(other);
     const int results = standard(L);
     back_in(L, results == 2 && lua_isboolean(L, -2) && !lua_toboolean(L, -2));
     return results;
@@ -285,7 +285,7 @@ static int resume_wrapped(lua_State *L) {
     lua_pushvalue(L, lua_upvalueindex(1));
     lua_rawsetp(L, LUA_REGISTRYINDEX, &running_key); /* lives on until an error that it raises has been caught */
     state.running = other;
-    arm(other);
+    interrupt_arm(other);
     const int results = standard_wrapped(L);
     back_in(L, false);
     lua_pushthread(L);

@@ -44,5 +44,9 @@ void interrupt_poll(lua_State *L);
 /* Would interrupt_poll raise it? For what has no lua_State at hand and fails in its own way instead. */
 bool interrupt_due(void);
 int interrupt_raise(lua_State *L);
+/* Does a finalizer run, in which it would be lost? Then it is raised afterwards. */
+bool interrupt_waits(lua_State *L);
+/* Sets the hook that raises it, when Ctrl-C was pressed: for what may have replaced that hook. */
+void interrupt_arm(lua_State *L);
 
 #endif

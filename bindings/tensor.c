@@ -1,10 +1,11 @@
 #include "tensor.h"
 
-#include "interrupt.h"
-
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "allocate.h"
+#include "interrupt.h"
 
 int compiling, mapping;
 
@@ -43,6 +44,12 @@ void core_run(lua_State *L, void (*body)(void *context), void *context) {
         plan_clear_cache();
         if (guard_run(body, context, &report)) return;
     }
+    if (report.kind == ERROR_INTERRUPT && interrupt_waits(L)) {
+        interrupt_clear();
+        core_run(L, body, context);
+        interrupt_request();
+        return;
+    }
     if (report.kind == ERROR_INTERRUPT) interrupt_raise(L);
     core_error(L, "%s", report.message);
 }
@@ -58,7 +65,7 @@ static void pace_collector(lua_State *L) {
     if (now.requested - requested_then < YOUNG_BYTES) return;
     requested_then = now.requested;
     if (now.live < 2 * live_then + SLACK_BYTES) {
-        lua_gc(L, LUA_GCSTEP, 0);
+        allocate_collect_young(L, YOUNG_BYTES);
         return;
     }
     lua_gc(L, LUA_GCCOLLECT);

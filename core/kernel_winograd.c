@@ -8,6 +8,7 @@
  * Transforms work on LANES tiles (or filters) at a time: their pieces of images are read into rows and turned into columns. */
 #include "kernel_winograd.h"
 
+#include <sched.h>
 #include <stdatomic.h>
 #include <string.h>
 
@@ -34,6 +35,7 @@ enum {
     LOT = VECTORS * VECTOR_BYTES / (int)sizeof(float), /* tiles that are worked on together */
     MAX_ROOMS = 32,
     MAX_SUMS = 8,
+    MOST_SUMS = 16 << 20, /* numbers in all of them */
     TILES_PER_SUM = 2 * LOT
 };
 
@@ -166,7 +168,7 @@ static void find_patches(const winograd *k, int64_t first, int64_t count, int si
     for (int64_t t = 0; t < LOT; t++) {
         int64_t tile = first + smaller(t, count - 1), sample = tile / (k->high * k->wide), in = tile % (k->high * k->wide);
         int64_t row = in / k->wide * SIDE - before[0], column = in % k->wide * SIDE - before[1];
-        int64_t left = larger(-column, 0), right = larger(smaller(image[1] - column, size), left);
+        int64_t left = smaller(larger(-column, 0), size), right = larger(smaller(image[1] - column, size), left);
         uint8_t columns = (uint8_t)((1u << right) - (1u << left));
         p->place[t] = (sample * planes * image[0] + row) * image[1] + column;
         for (int i = 0; i < PATCH; i++) p->mask[t][i] = i < size && row + i >= 0 && row + i < image[0] ? columns : 0;
@@ -278,7 +280,10 @@ static int64_t chunk_begin(const winograd *k, int64_t chunk) {
 
 static int64_t take_room(const winograd *k) {
     int64_t number = 0;
-    while (atomic_exchange(&k->taken[number], true)) number = (number + 1) % k->room_count;
+    while (atomic_exchange(&k->taken[number], true)) {
+        number = (number + 1) % k->room_count;
+        if (number == 0) sched_yield(); /* more threads than rooms */
+    }
     return number;
 }
 
@@ -316,7 +321,7 @@ static winograd winograd_of(const convolution *c) {
 /* A chunk is a lot. A tile's result is the same in any, so there may be as many more as give each thread the same number. */
 static void plan_results(winograd *k, int64_t threads) {
     int64_t lots = (k->vectors + VECTORS - 1) / VECTORS;
-    k->room_count = smaller(lots, MAX_ROOMS);
+    k->room_count = smaller(k->vectors, MAX_ROOMS);
     k->chunks = smaller((lots + threads - 1) / threads * threads, k->vectors);
     k->room = POINTS * LOT * (k->c->channels + ROWS);
 }
@@ -433,8 +438,9 @@ static void weights_task(void *context, int64_t channel) {
 
 /* The number of sums depends on the data alone; powers of two mostly give each thread the same number. */
 static void plan_weights(winograd *k) {
+    const int64_t sum = POINTS * k->c->channels * k->filter_vectors * LANES;
     k->chunks = 1;
-    while (k->chunks < MAX_SUMS && k->tiles >= 2 * k->chunks * TILES_PER_SUM) k->chunks *= 2;
+    while (k->chunks < MAX_SUMS && k->tiles >= 2 * k->chunks * TILES_PER_SUM && 2 * k->chunks * sum <= MOST_SUMS) k->chunks *= 2;
     k->room_count = k->chunks;
     k->room = POINTS * LOT * (k->c->channels + k->filter_vectors * LANES);
 }

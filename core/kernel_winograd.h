@@ -1,8 +1,9 @@
-/* Convolutions with 3 x 3 weights by Winograd's minimal filtering: a third of direct convolution's multiplications.
+/* Convolutions with 3 x 3 weights by Winograd's minimal filtering: a quarter of direct convolution's multiplications.
  *
  * Results come in tiles of 4 x 4, F(4x4, 3x3) of Lavin and Gray (2016), "Fast algorithms for convolutional neural networks".
- * They are as exact as float32 allows but for a factor of about ten in the rounding error, which tests/winograd_spec.lua
- * holds against float64. As for all kernels a sample's result does not depend on the others, nor on the threads. */
+ * Their rounding error is about five times that of direct convolution, relative to the largest number of the 6 x 6 that a tile
+ * sees, where direct convolution's is relative to the 3 x 3 of each result; tests/winograd_spec.lua holds it against float64.
+ * As for all kernels a sample's result does not depend on the others, nor on the threads. */
 #ifndef PLUMB_KERNEL_WINOGRAD_H
 #define PLUMB_KERNEL_WINOGRAD_H
 

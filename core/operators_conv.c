@@ -224,8 +224,9 @@ OPERATOR(conv2d, .signature = "x, weight, stride:integers?, padding:integers?, d
                 "channels / groups, kernel height, kernel width): (n, filters, h', w') with\n"
                 "h' = (height + 2 padding - dilation (kernel - 1) - 1) // stride + 1. stride = 1, padding = 0 and\n"
                 "dilation = 1 are numbers or {height, width}; groups = 1 cuts channels and filters into parts that do not mix.\n"
-                "In float32 kernels of 3 x 3 with stride 1 and 16 or more channels and filters go by Winograd's method: a third\n"
-                "of the multiplications, five times the rounding error (1e-6), and a pixel that is not finite spoils its tile.")
+                "In float32, kernels of 3 x 3 with stride 1 and 16 or more channels and filters go by Winograd's method: a quarter\n"
+                "of the multiplications, at a rounding error of 1e-6 of the largest pixels within 5 of a result, whether or not it\n"
+                "depends on them; so does one that is not finite spoil results beside its own.")
 OPERATOR(conv2d_input, .signature = "gradient, weight, size:integers, stride:integers?, padding:integers?, dilation:integers?, groups:integer?",
          .kind = KERNEL, .differentiable = true, .accepts = operand_is_contiguous, .build = build_conv2d_input,
          .run = run_conv2d_input, .scratch = scratch_conv2d_input, .gradient = gradient_conv2d_input, .batch = batch_conv2d_input,

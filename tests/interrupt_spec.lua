@@ -98,6 +98,20 @@ describe("Ctrl-C", function()
     stops("print('go') local t = {} while true do t[#t + 1] = {} end")
   end)
 
+  it("waits for computations of finalizers", function()
+    local result = interrupt(programs.PLUMB, [[local plumb = require "plumb"
+      do local o = setmetatable({}, { __gc = function()
+        print("go")
+        local p = plumb.randperm(3e7 // 1)
+        print("done", #p)
+      end }) end
+      collectgarbage()
+      while true do end]])
+    assert.equal("go\ndone\t30000000\n", result.out)
+    assert.truthy(result.err:find("interrupted!", 1, true), result.err)
+    assert.falsy(result.err:find("__gc", 1, true), result.err)
+  end)
+
   it("leaves full collections as they are in Lua's manual", function()
     local result = programs.plumb { "-e", [[
       local t = {} for i = 1, 5e6 do t[i] = { i } end
@@ -106,8 +120,9 @@ describe("Ctrl-C", function()
       print(collectgarbage(), weak[1], weak[2] == t[1], closed)
       local before = collectgarbage("count")
       t = nil
-      print(collectgarbage("collect"), weak[2], collectgarbage("count") < before / 10)]] }
-    assert.equal("0\tnil\ttrue\ttrue\n0\tnil\ttrue\n", result.out)
+      print(collectgarbage("collect"), weak[2], collectgarbage("count") < before / 10)
+      print(collectgarbage("generational"), collectgarbage())]] }
+    assert.equal("0\tnil\ttrue\ttrue\n0\tnil\ttrue\nincremental\t0\n", result.out)
   end)
 
   it("waits for the end of finalizers, in which an error would be lost", function()
