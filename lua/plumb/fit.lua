@@ -13,7 +13,13 @@ local run_state = require "plumb.fit.state"
 local training = require "plumb.fit.training"
 local transform = require "plumb.transform"
 
-local EVALUATION_BATCH = 500 -- images of a batch take much memory between their layers
+-- How many samples are evaluated at a time: images take much memory between their layers, rows little.
+local function evaluation_batch(model)
+  for _, parameter in ipairs(model:parameters()) do
+    if #parameter.value:shape() > 2 then return 500 end
+  end
+  return 2000
+end
 
 local Run = { doc = [[
 A run, as plumb.fit returns it: what was recorded, one entry per epoch: train_loss (the mean over the epoch's batches), and
@@ -196,12 +202,13 @@ local function make_evaluation(model, loss_of, with_accuracy)
     local loss = loss_of(output, y)
     return loss, with_accuracy and nn.accuracy(output, y) or loss
   end)
+  local size = evaluation_batch(model)
   return function(given, theta)
     local loss, accuracy = 0, 0
     theta = theta or model.theta
     batches.check_set(who, "the set", given, theta:dtype())
     local buffers = model.buffer_size > 0 and { model.buffers } or {}
-    for share, x, y in batches.in_order(given, EVALUATION_BATCH) do
+    for share, x, y in batches.in_order(given, size) do
       local batch_loss, batch_accuracy = evaluate(theta, x, y, table.unpack(buffers))
       loss, accuracy = loss + share * batch_loss:item(), accuracy + share * batch_accuracy:item()
     end
@@ -261,7 +268,7 @@ local function new_loop(run, model, train, options, with_accuracy)
     safe_theta = model.theta, safe_buffers = has_buffers and model.buffers or nil, safe_step = 0,
     compile_step = function() return compile_step(model, options, with_accuracy, #variables, source, recorders) end,
     evaluate = make_evaluation(model, options.loss, with_accuracy),
-    validate = batches.validation(options.validate, source, EVALUATION_BATCH),
+    validate = batches.validation(options.validate, source, evaluation_batch(model)),
     note = function() return ("epoch %d, loss %.4g"):format(math.min(run.epoch + 1, options.epochs), run.loss) end }
 end
 

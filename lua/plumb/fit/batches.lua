@@ -158,7 +158,7 @@ function batches.in_order(given, size)
       if x ~= nil then return #x / count, x, y end
     end, nil, nil, pass
   end
-  local x, y = set.inputs(given), given.y
+  local x, y = set.inputs(given), given.y:evaluate() -- once, and not for each batch
   local n, first = #x, 1 - size
   return function()
     first = first + size
