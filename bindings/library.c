@@ -14,7 +14,7 @@
 /* What is known to be smaller than this is left to the standard functions, which take some milliseconds for it at most. */
 enum { LONG_LIST = 100000 /* elements */, LONG_TEXT = 1 << 20 /* bytes */, PIECE = 1 << 20 /* bytes between two looks */ };
 
-static lua_CFunction standard_load, standard_rep, standard_concat, standard_sort, standard_len;
+static lua_CFunction standard_load, standard_rep, standard_concat, standard_sort, standard_len, standard_offset;
 
 static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 
@@ -169,6 +169,31 @@ static int count_characters(lua_State *L) {
     return 1;
 }
 
+/* ---- utf8.offset ---- */
+
+/* utf8.offset(text, n, from): the standard function goes some characters forward or back at a time. What it says of the last ones
+ * is what it says of all. */
+static int offset(lua_State *L) {
+    enum { STEP = 1 << 20 /* characters */ };
+    if (lua_type(L, 1) != LUA_TSTRING || lua_rawlen(L, 1) <= LONG_TEXT) return standard_offset(L);
+    lua_Integer n = luaL_checkinteger(L, 2), from = luaL_optinteger(L, 3, n > 0 ? 1 : (lua_Integer)lua_rawlen(L, 1) + 1);
+    const lua_Integer step = n > 0 ? STEP : -STEP;
+    while (n > STEP || n < -STEP) {
+        lua_settop(L, 1);
+        lua_pushinteger(L, n > 0 ? step + 1 : step); /* the first character is the one at `from` */
+        lua_pushinteger(L, from);
+        standard_offset(L);
+        if (lua_isnil(L, -1)) return 1;
+        from = lua_tointeger(L, -1);
+        n -= step;
+        interrupt_poll(L);
+    }
+    lua_settop(L, 1);
+    lua_pushinteger(L, n);
+    lua_pushinteger(L, from);
+    return standard_offset(L);
+}
+
 /* ---- for the program ---- */
 
 lua_CFunction library_replace(lua_State *L, const char *name, lua_CFunction ours) {
@@ -190,6 +215,7 @@ void library_open(lua_State *L) {
     standard_sort = library_replace(L, "sort", sort);
     lua_getglobal(L, "utf8");
     standard_len = library_replace(L, "len", count_characters);
+    standard_offset = library_replace(L, "offset", offset);
     lua_pop(L, 4);
     library_files_open(L);
 }

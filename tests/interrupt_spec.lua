@@ -88,6 +88,7 @@ describe("Ctrl-C", function()
     stops("print('go') for _ in io.lines('/dev/zero') do end")
     stops("local file = io.open('/dev/zero') print('go') for _ in file:lines('L') do end")
     stops("local s = ('x'):rep(3e8 // 1) print('go') while true do utf8.len(s) end")
+    stops("local s = ('x'):rep(3e8 // 1) print('go') while true do utf8.offset(s, #s) end")
     local texts = "local t, s = {}, ('x'):rep(1 << 24) for i = 1, 1e5 do t[i] = s end local pipe = io.popen('cat >/dev/null', 'w') "
     stops(texts .. "print('go') pipe:write(table.unpack(t))")
     stops(texts .. "io.output(pipe) print('go') io.write(table.unpack(t))")
@@ -288,6 +289,23 @@ describe("Ctrl-C", function()
     assert.same({ nil, "Bad file descriptor", 9 }, { unwritable:write(long) })
     assert.same({ nil, "Bad file descriptor", 9 }, { unwritable:write("a", long, 1) })
     fails(function() return io.stdout.write(long) end, "FILE* expected, got string")
+  end)
+
+  it("leaves utf8.offset as it is in Lua's manual", function()
+    local text = ("aä€"):rep(1500000) -- 1, 2 and 3 bytes
+    for _, n in ipairs { 1, 2, 3, 1048576, 1048577, 1048578, 2097153, 3000001, 4500000, 4500001, 4500002, 9000000 } do
+      local place = n <= 4500001 and (n - 1) // 3 * 6 + ({ [0] = 1, 2, 4 })[(n - 1) % 3] or nil
+      assert.equal(place, utf8.offset(text, n))
+      if n > 1 and place and n <= 4500000 then
+        assert.equal(place, utf8.offset(text, n - 4500001))
+        assert.equal(1, utf8.offset(text, 1 - n, place))
+        assert.equal(place, utf8.offset(text, n - 1, 2))
+      end
+    end
+    assert.equal(nil, utf8.offset(text, -4500001))
+    assert.equal(1, utf8.offset(text, -4500000))
+    assert.has_error(function() utf8.offset(text, 3000000, 5) end, "initial position is a continuation byte")
+    assert.has_error(function() utf8.offset(text, 3000000, #text + 2) end, "bad argument #3 to 'offset' (position out of bounds)")
   end)
 
   it("leaves utf8.len as it is in Lua's manual", function()
