@@ -1,6 +1,6 @@
 /* library.h: functions of Lua's own library that take long on large arguments, in forms that Ctrl-C can stop: load,
- * string.rep, table.concat, table.sort, utf8.len and utf8.offset; read, write and lines of files. They do and say what Lua's
- * manual says of them. */
+ * string.rep, table.concat, table.sort, utf8.len and utf8.offset; print; read, write and lines of files. They do and say what
+ * Lua's manual says of them. */
 #ifndef PLUMB_LIBRARY_H
 #define PLUMB_LIBRARY_H
 

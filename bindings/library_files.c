@@ -9,11 +9,12 @@
 #include "library.h"
 
 /* Texts that are known to be shorter than LONG_TEXT, and calls that read several things, are left to the standard functions. */
-enum { LONG_TEXT = 1 << 20, PIECE = 1 << 20 /* bytes between two looks */, FIRST_PIECE = 4096 /* most files are small */ };
+enum { LONG_TEXT = 1 << 20, PIECE = 1 << 20 /* bytes between two looks */, FIRST_PIECE = 4096 /* most files are small */,
+       WRITTEN = 1 << 16 /* bytes between two looks: a terminal may be slow */ };
 
 static lua_CFunction standard_read, standard_write, standard_lines;                 /* of a file */
 static lua_CFunction standard_io_read, standard_io_write, standard_io_lines;        /* of io */
-static lua_CFunction standard_input, standard_output;
+static lua_CFunction standard_input, standard_output, standard_print;
 
 static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 
@@ -165,7 +166,7 @@ static bool are_texts(lua_State *L, int first) {
 
 static bool write_text(lua_State *L, FILE *file, const char *text, size_t length) {
     for (size_t at = 0, count; at < length; at += count) {
-        count = smaller(length - at, PIECE);
+        count = smaller(length - at, WRITTEN);
         const bool written = fwrite(text + at, 1, count, file) == count;
         interrupt_poll(L);
         if (!written) return false;
@@ -201,6 +202,24 @@ static int write_output(lua_State *L) {
     return ours && insert_default(L, standard_output) ? write_file(L) : standard_io_write(L);
 }
 
+/* print(value, ...): long texts in pieces. */
+static int print(lua_State *L) {
+    const int last = lua_gettop(L);
+    bool any_long = false;
+    for (int i = 1; i <= last; i++) any_long = any_long || (lua_type(L, i) == LUA_TSTRING && lua_rawlen(L, i) > WRITTEN);
+    if (!any_long) return standard_print(L);
+    for (int i = 1; i <= last; i++) {
+        size_t length;
+        const char *text = luaL_tolstring(L, i, &length);
+        if (i > 1) fputc('\t', stdout);
+        write_text(L, stdout, text, length);
+        lua_pop(L, 1);
+    }
+    fputc('\n', stdout);
+    fflush(stdout);
+    return 0;
+}
+
 /* ---- for the program ---- */
 
 static lua_CFunction function_of(lua_State *L, const char *name) {
@@ -211,6 +230,9 @@ static lua_CFunction function_of(lua_State *L, const char *name) {
 }
 
 void library_files_open(lua_State *L) {
+    lua_pushglobaltable(L);
+    standard_print = library_replace(L, "print", print);
+    lua_pop(L, 1);
     lua_getglobal(L, "io");
     standard_input = function_of(L, "input");
     standard_output = function_of(L, "output");

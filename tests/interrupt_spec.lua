@@ -91,6 +91,7 @@ describe("Ctrl-C", function()
     stops("local s = ('x'):rep(3e8 // 1) print('go') while true do utf8.offset(s, #s) end")
     local texts = "local t, s = {}, ('x'):rep(1 << 24) for i = 1, 1e5 do t[i] = s end local pipe = io.popen('cat >/dev/null', 'w') "
     stops(texts .. "print('go') pipe:write(table.unpack(t))")
+    stops("local s = ('x'):rep(1e8 // 1) print('go') while true do print(s) end")
     stops(texts .. "io.output(pipe) print('go') io.write(table.unpack(t))")
   end)
 
@@ -289,6 +290,12 @@ describe("Ctrl-C", function()
     assert.same({ nil, "Bad file descriptor", 9 }, { unwritable:write(long) })
     assert.same({ nil, "Bad file descriptor", 9 }, { unwritable:write("a", long, 1) })
     fails(function() return io.stdout.write(long) end, "FILE* expected, got string")
+  end)
+
+  it("leaves print as it is in Lua's manual", function()
+    local code = "local t = setmetatable({}, { __tostring = function() return 'object' end }) print(1, ('ab'):rep(1e5 // 1), nil, t) print()"
+    local text = "1\t" .. ("ab"):rep(100000) .. "\tnil\tobject\n\n"
+    assert.equal(text, programs.plumb({ "-e", code }).out)
   end)
 
   it("leaves utf8.offset as it is in Lua's manual", function()
