@@ -293,7 +293,8 @@ describe("Ctrl-C", function()
   end)
 
   it("leaves print as it is in Lua's manual", function()
-    local code = "local t = setmetatable({}, { __tostring = function() return 'object' end }) print(1, ('ab'):rep(1e5 // 1), nil, t) print()"
+    local code = "local t = setmetatable({}, { __tostring = function() return 'object' end }) "
+      .. "print(1, ('ab'):rep(1e5 // 1), nil, t) print()"
     local text = "1\t" .. ("ab"):rep(100000) .. "\tnil\tobject\n\n"
     assert.equal(text, programs.plumb({ "-e", code }).out)
   end)
