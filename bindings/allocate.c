@@ -13,8 +13,7 @@
 #include "interrupt.h"
 #include "library.h"
 
-/* From LARGE on the C library maps each block on its own (its threshold never rises above 32 MiB), so that advice about
- * the pages of one block is about no other. PIECE is cleared between two looks at Ctrl-C. */
+/* Blocks from LARGE on are cleared early, a PIECE between two looks at Ctrl-C. */
 enum { LARGE = 64 << 20, PIECE = 64 << 20 /* bytes */ };
 
 static struct {
