@@ -1,14 +1,16 @@
 /* The functions of library.h for files. */
+#include <limits.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <string.h>
 
 #include <lauxlib.h>
 
 #include "interrupt.h"
 #include "library.h"
 
-/* Texts that are known to be shorter than LONG_TEXT, and calls that read several things, are left to the standard functions. */
+/* Texts that are known to be shorter than LONG_TEXT are left to the standard functions. */
 enum { LONG_TEXT = 1 << 20, PIECE = 1 << 20 /* bytes between two looks */, FIRST_PIECE = 4096 /* most files are small */,
        WRITTEN = 1 << 16 /* bytes between two looks: a terminal may be slow */ };
 
@@ -32,22 +34,38 @@ static bool insert_default(lua_State *L, lua_CFunction standard) {
 /* ---- reading ---- */
 
 typedef struct {
-    char format; /* 'l' or 'L': a line; 'a': all that there is, up to `most` bytes */
+    char format; /* 'l' or 'L': a line; 'a': all that there is, up to `most` bytes; 'n': a number or a few bytes */
     size_t most;
 } request;
 
-/* Does the format at `index` (none is "l") ask for what may be long? */
-static bool may_be_long(lua_State *L, int index, request *asked) {
+/* What the format at `index` (none is "l") asks for; false where the standard function is to say that it is none. */
+static bool request_of(lua_State *L, int index, request *asked) {
     *asked = (request){'l', SIZE_MAX};
     switch (lua_type(L, index)) {
     case LUA_TNONE: return true;
-    case LUA_TNUMBER: *asked = (request){'a', (size_t)lua_tointeger(L, index)}; return lua_tointeger(L, index) > LONG_TEXT;
+    case LUA_TNUMBER: {
+        int is_integer;
+        const lua_Integer most = lua_tointegerx(L, index, &is_integer);
+        *asked = (request){most > LONG_TEXT ? 'a' : 'n', (size_t)most};
+        return is_integer;
+    }
     case LUA_TSTRING: break;
     default: return false;
     }
     const char *format = lua_tostring(L, index);
     asked->format = format[*format == '*'];
-    return asked->format == 'l' || asked->format == 'L' || asked->format == 'a';
+    return asked->format != '\0' && strchr("lLan", asked->format) != NULL;
+}
+
+/* Are the values from `first` on formats, of which one asks for what may be long? */
+static bool may_be_long(lua_State *L, int first) {
+    bool any_long = lua_gettop(L) < first;
+    for (int i = first; i <= lua_gettop(L); i++) {
+        request asked;
+        if (!request_of(L, i, &asked)) return false;
+        any_long = any_long || asked.format != 'n';
+    }
+    return any_long;
 }
 
 /* Pushes what was read; false when that is nothing, because the file is at its end. */
@@ -84,46 +102,64 @@ static bool read_line(lua_State *L, FILE *file, bool with_end) {
     return c == '\n' || lua_rawlen(L, -1) > 0;
 }
 
-/* Pushes the results of file:read, and returns how many they are. */
-static int read_asked(lua_State *L, FILE *file, request asked) {
+/* Pushes what was read, or nil and says false. The file is the first value on the stack. */
+static bool read_asked(lua_State *L, FILE *file, int format) {
+    request asked;
+    request_of(L, format, &asked);
+    if (asked.format == 'n') {
+        lua_pushcfunction(L, standard_read);
+        lua_pushvalue(L, 1);
+        lua_pushvalue(L, format);
+        lua_call(L, 2, 1);
+        return !lua_isnil(L, -1);
+    }
+    if (asked.format == 'a' ? read_bytes(L, file, asked.most) : read_line(L, file, asked.format == 'L')) return true;
+    lua_pop(L, 1);
+    lua_pushnil(L);
+    return false;
+}
+
+/* Pushes the results of file:read(format, ...) and returns how many they are. On the stack are the file and the formats;
+ * nothing is read after a format for which there is nothing. */
+static int read_each(lua_State *L, FILE *file) {
+    const int top = lua_gettop(L), last = top > 2 ? top : 2;
+    bool got = true;
+    luaL_checkstack(L, last + LUA_MINSTACK, "too many arguments");
     clearerr(file);
-    const bool got = asked.format == 'a' ? read_bytes(L, file, asked.most) : read_line(L, file, asked.format == 'L');
-    if (ferror(file)) return luaL_fileresult(L, 0, NULL);
-    if (!got) lua_pushnil(L);
-    return 1;
+    for (int i = 2; i <= last && got; i++) got = read_asked(L, file, i);
+    return ferror(file) ? luaL_fileresult(L, 0, NULL) : lua_gettop(L) - top;
 }
 
 /* file:read(format, ...) */
 static int read_file(lua_State *L) {
     const luaL_Stream *file = luaL_testudata(L, 1, LUA_FILEHANDLE);
-    request asked;
-    if (file == NULL || file->closef == NULL || lua_gettop(L) > 2 || !may_be_long(L, 2, &asked)) return standard_read(L);
-    return read_asked(L, file->f, asked);
+    if (file == NULL || file->closef == NULL || !may_be_long(L, 2)) return standard_read(L);
+    return read_each(L, file->f);
 }
 
 /* io.read(format, ...) */
 static int read_input(lua_State *L) {
-    request asked;
-    const bool ours = lua_gettop(L) <= 1 && may_be_long(L, 1, &asked);
-    return ours && insert_default(L, standard_input) ? read_file(L) : standard_io_read(L);
+    return may_be_long(L, 1) && insert_default(L, standard_input) ? read_file(L) : standard_io_read(L);
 }
 
 /* ---- lines ---- */
 
 /* The iterator. Its upvalues are those of the standard one: the file, the number of formats, whether to close the file at
- * its end, and the format. */
+ * its end, and the formats. */
 static int next_line(lua_State *L) {
     luaL_Stream *file = lua_touserdata(L, lua_upvalueindex(1));
-    request asked;
+    const int formats = (int)lua_tointeger(L, lua_upvalueindex(2));
     if (file->closef == NULL) return luaL_error(L, "file is already closed");
-    may_be_long(L, lua_upvalueindex(4), &asked);
-    const int results = read_asked(L, file->f, asked);
+    lua_settop(L, 0);
+    luaL_checkstack(L, formats + 1, "too many arguments");
+    lua_pushvalue(L, lua_upvalueindex(1));
+    for (int i = 0; i < formats; i++) lua_pushvalue(L, lua_upvalueindex(4 + i));
+    const int results = read_each(L, file->f);
     if (lua_toboolean(L, -results)) return results;
     if (results > 1) return luaL_error(L, "%s", lua_tostring(L, -results + 1));
     if (lua_toboolean(L, lua_upvalueindex(3))) {
         const lua_CFunction close = file->closef;
-        lua_settop(L, 0);
-        lua_pushvalue(L, lua_upvalueindex(1));
+        lua_settop(L, 1);
         file->closef = NULL;
         close(L);
     }
@@ -131,12 +167,12 @@ static int next_line(lua_State *L) {
 }
 
 static int lines(lua_State *L, lua_CFunction standard) {
-    request asked;
-    const bool ours = lua_gettop(L) <= 2 && may_be_long(L, 2, &asked);
+    const bool ours = may_be_long(L, 2);
     const int results = standard(L);
     if (!ours) return results;
     const int iterator = lua_gettop(L) - results + 1;
     int count = 0;
+    luaL_checkstack(L, UCHAR_MAX, "too many arguments"); /* a closure's upvalues */
     while (lua_getupvalue(L, iterator, count + 1) != NULL) count++;
     lua_pushcclosure(L, next_line, count);
     lua_replace(L, iterator);

@@ -87,6 +87,8 @@ describe("Ctrl-C", function()
     stops("io.input('/dev/zero') print('go') io.read('a')")
     stops("print('go') for _ in io.lines('/dev/zero') do end")
     stops("local file = io.open('/dev/zero') print('go') for _ in file:lines('L') do end")
+    stops("local file = io.open('/dev/zero') print('go') file:read(1, 'l')")
+    stops("print('go') for _ in io.lines('/dev/zero', 0, 'l') do end")
     stops("local s = ('x'):rep(3e8 // 1) print('go') while true do utf8.len(s) end")
     stops("local s = ('x'):rep(3e8 // 1) print('go') while true do utf8.offset(s, #s) end")
     local texts = "local t, s = {}, ('x'):rep(1 << 24) for i = 1, 1e5 do t[i] = s end local pipe = io.popen('cat >/dev/null', 'w') "
@@ -222,6 +224,16 @@ describe("Ctrl-C", function()
       for number, rest in io.lines(path, "n", "l") do all[#all + 1] = { number, rest } end
       return all
     end)())
+    local function read_once(...)
+      local file <close> = assert(io.open(path))
+      return table.pack(file:read(...))
+    end
+    assert.same({ 12, " 34", "56\n", "", n = 4 }, read_once("n", "l", "L", "a"))
+    assert.same({ "12 34", "56", nil, n = 3 }, read_once("l", "l", "l", "a")) -- nothing after the end
+    assert.same({ "12 34", 56, nil, n = 3 }, read_once("l", "n", "n", "l"))
+    assert.same({ "12 34", "56\n", "", "", nil, n = 5 }, read_once("l", "L", "a", "a", "l", "l"))
+    assert.same({ "12", " 34\n56\n", nil, n = 3 }, read_once(2, 2000000, "L"))
+    fails(function() return read_once("l", "x") end, "bad argument #2 to 'read' (invalid format)")
     local next_line, state, control, opened = io.lines(path)
     assert.same({ "12 34", "56", nil, nil }, { next_line(), next_line(), state, control })
     assert.equal("file", io.type(opened))
