@@ -100,7 +100,16 @@ static int64_t lanes_of(dtype type) { return VECTOR_BYTES / (int64_t)dtype_bytes
 
 static int64_t panel_begin(const product *p, int64_t panel) { return pool_begin(p->vectors, p->panels, panel); }
 
-static char *panel_at(const product *p, int64_t panel) { return p->packed + panel_begin(p, panel) * VECTOR_BYTES * p->k; }
+typedef struct {
+    int64_t column; /* the first */
+    int vectors;
+    void *packed;
+} panel_place;
+
+static panel_place place_of(const product *p, int64_t panel) {
+    int64_t first = panel_begin(p, panel);
+    return (panel_place){first * lanes_of(p->type), (int)(panel_begin(p, panel + 1) - first), p->packed + first * VECTOR_BYTES * p->k};
+}
 
 static void pack_rows_task(void *context, int64_t chunk) {
     const product *p = context;
@@ -112,17 +121,15 @@ static void pack_rows_task(void *context, int64_t chunk) {
 
 /* Rows row_begin ... row_end - 1 for a panel that is packed. */
 static void multiply(const product *p, int64_t row_begin, int64_t row_end, int64_t panel) {
-    int64_t first = panel_begin(p, panel), vectors = panel_begin(p, panel + 1) - first, column = first * lanes_of(p->type);
-    void *packed = panel_at(p, panel);
-    if (p->type == FLOAT32) product_rows_float32(p, row_begin, row_end, column, (int)vectors, packed);
-    else product_rows_float64(p, row_begin, row_end, column, (int)vectors, packed);
+    panel_place place = place_of(p, panel);
+    if (p->type == FLOAT32) product_rows_float32(p, row_begin, row_end, place.column, place.vectors, place.packed);
+    else product_rows_float64(p, row_begin, row_end, place.column, place.vectors, place.packed);
 }
 
 static void multiply_panel(const product *p, int64_t panel) {
-    int64_t first = panel_begin(p, panel), vectors = panel_begin(p, panel + 1) - first, column = first * lanes_of(p->type);
-    void *packed = panel_at(p, panel);
-    if (p->type == FLOAT32) product_panel_float32(p, column, (int)vectors, packed);
-    else product_panel_float64(p, column, (int)vectors, packed);
+    panel_place place = place_of(p, panel);
+    if (p->type == FLOAT32) product_panel_float32(p, place.column, place.vectors, place.packed);
+    else product_panel_float64(p, place.column, place.vectors, place.packed);
 }
 
 static void dot_area(const product *p, int64_t row, int64_t row_end, int64_t column, int64_t column_end) {
@@ -135,10 +142,9 @@ static void pack_task(void *context, int64_t chunk) {
     const product *p = context;
     int64_t begin = pool_begin(p->panels, p->chunks, chunk), end = pool_begin(p->panels, p->chunks, chunk + 1);
     for (int64_t panel = begin; panel < end; panel++) {
-        int64_t first = panel_begin(p, panel), vectors = panel_begin(p, panel + 1) - first, column = first * lanes_of(p->type);
-        void *packed = panel_at(p, panel);
-        if (p->type == FLOAT32) pack_panel_float32(p, column, vectors, packed);
-        else pack_panel_float64(p, column, vectors, packed);
+        panel_place place = place_of(p, panel);
+        if (p->type == FLOAT32) pack_panel_float32(p, place.column, place.vectors, place.packed);
+        else pack_panel_float64(p, place.column, place.vectors, place.packed);
     }
 }
 

@@ -64,16 +64,23 @@ static int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 
 /* --- the transforms in one dimension ------------------------------------------------------------------------------------ */
 
-/* B^T d for the points 0, 1, -1, 2, -2 and infinity, in place or not. Numbers are `step` apart, here as in all of these. */
+/* The four of `to` behind the first: a polynomial at 1, -1, 2 and -2, whose even and odd part at 1 and at 2 are given. Numbers are
+ * `step` apart, here as in all of these. */
+static inline __attribute__((always_inline)) void at_points(VECTOR even, VECTOR odd, VECTOR even_2, VECTOR odd_2, VECTOR *to,
+                                                            int step) {
+    to[step] = even + odd;
+    to[2 * step] = even - odd;
+    to[3 * step] = even_2 + odd_2;
+    to[4 * step] = even_2 - odd_2;
+}
+
+/* B^T d for the points 0, 1, -1, 2, -2 and infinity, in place or not. */
 static inline __attribute__((always_inline)) void transform_piece(const VECTOR *d, int step, VECTOR *to) {
     VECTOR even = d[4 * step] - 4 * d[2 * step], odd = d[3 * step] - 4 * d[step];
     VECTOR even_2 = d[4 * step] - d[2 * step], odd_2 = 2 * (d[3 * step] - d[step]);
     VECTOR first = 4 * d[0] - 5 * d[2 * step] + d[4 * step], last = 4 * d[step] - 5 * d[3 * step] + d[5 * step];
     to[0] = first;
-    to[step] = even + odd;
-    to[2 * step] = even - odd;
-    to[3 * step] = even_2 + odd_2;
-    to[4 * step] = even_2 - odd_2;
+    at_points(even, odd, even_2, odd_2, to, step);
     to[5 * step] = last;
 }
 
@@ -82,7 +89,7 @@ static inline __attribute__((always_inline)) void transform_result(const VECTOR 
     VECTOR sum = m[step] + m[2 * step], difference = m[step] - m[2 * step];
     VECTOR sum_2 = m[3 * step] + m[4 * step], difference_2 = m[3 * step] - m[4 * step];
     to[0] = m[0] + sum + sum_2;
-    to[1 * to_step] = difference + 2 * difference_2;
+    to[to_step] = difference + 2 * difference_2;
     to[2 * to_step] = sum + 4 * sum_2;
     to[3 * to_step] = difference + 8 * difference_2 + m[5 * step];
 }
@@ -92,10 +99,7 @@ static inline __attribute__((always_inline)) void transform_gradient(const VECTO
     VECTOR even = g[0] + g[2 * step], odd = g[step] + g[3 * step];
     VECTOR even_2 = g[0] + 4 * g[2 * step], odd_2 = 2 * g[step] + 8 * g[3 * step];
     to[0] = g[0];
-    to[1 * to_step] = even + odd;
-    to[2 * to_step] = even - odd;
-    to[3 * to_step] = even_2 + odd_2;
-    to[4 * to_step] = even_2 - odd_2;
+    at_points(even, odd, even_2, odd_2, to, to_step);
     to[5 * to_step] = g[3 * step];
 }
 
@@ -104,10 +108,7 @@ static inline void transform_weights(const VECTOR *g, int step, VECTOR *to, int 
     VECTOR even = (g[0] + g[2 * step]) * (-1.0f / 6), odd = g[step] * (-1.0f / 6);
     VECTOR even_2 = g[0] * (1.0f / 24) + g[2 * step] * (1.0f / 6), odd_2 = g[step] * (1.0f / 12);
     to[0] = g[0] * 0.25f;
-    to[1 * to_step] = even + odd;
-    to[2 * to_step] = even - odd;
-    to[3 * to_step] = even_2 + odd_2;
-    to[4 * to_step] = even_2 - odd_2;
+    at_points(even, odd, even_2, odd_2, to, to_step);
     to[5 * to_step] = g[2 * step];
 }
 
@@ -116,7 +117,7 @@ static inline void transform_weights_back(const VECTOR *u, int step, VECTOR *to,
     VECTOR sum = u[step] + u[2 * step], difference = u[step] - u[2 * step];
     VECTOR sum_2 = u[3 * step] + u[4 * step], difference_2 = u[3 * step] - u[4 * step];
     to[0] = u[0] * 0.25f - sum * (1.0f / 6) + sum_2 * (1.0f / 24);
-    to[1 * to_step] = difference_2 * (1.0f / 12) - difference * (1.0f / 6);
+    to[to_step] = difference_2 * (1.0f / 12) - difference * (1.0f / 6);
     to[2 * to_step] = (sum_2 - sum) * (1.0f / 6) + u[5 * step];
 }
 
