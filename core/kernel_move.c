@@ -77,10 +77,34 @@ void kernel_copy_strided(dtype type, shape s, strided out, strided in) {
     }
 }
 
+typedef struct {
+    dtype type;
+    shape s;
+    int axis;       /* whose slices are shared out */
+    int64_t chunks;
+    strided out, in;
+} copy_job;
+
+static void copy_task(void *context, int64_t chunk) {
+    const copy_job *j = context;
+    int64_t size = j->s.size[j->axis], begin = pool_begin(size, j->chunks, chunk), bytes = (int64_t)dtype_bytes(j->type);
+    strided out = j->out, in = j->in;
+    shape s = j->s;
+    s.size[j->axis] = pool_begin(size, j->chunks, chunk + 1) - begin;
+    out.data += begin * out.strides[j->axis] * bytes;
+    in.data += begin * in.strides[j->axis] * bytes;
+    kernel_copy_strided(j->type, s, out, in);
+}
+
 void kernel_copy(dtype type, shape s, char *out, strided in) {
-    strided to = {.data = out};
-    shape_strides(s, to.strides);
-    kernel_copy_strided(type, s, to, in);
+    enum { ENOUGH = 50000 }; /* numbers that are worth another thread's attention */
+    copy_job job = {.type = type, .s = s, .chunks = 1, .out = {.data = out}, .in = in};
+    shape_strides(s, job.out.strides);
+    while (job.axis < s.rank - 1 && s.size[job.axis] == 1) job.axis++;
+    if (s.rank > 0) job.chunks = pool_chunks(shape_elements(s), ENOUGH);
+    if (job.chunks > s.size[job.axis]) job.chunks = s.size[job.axis];
+    if (s.rank == 0) kernel_copy_strided(type, s, job.out, in);
+    else pool_run(job.chunks, copy_task, &job);
 }
 
 /* A real number beyond int64's range, or NaN, has no integer: the nearest limit, or 0, is taken. */

@@ -13,7 +13,7 @@ typedef struct {
 
 /* Numbers are added in blocks of this many, and the blocks' sums in double: the error stays near that of one block
  * for any length, and the compiler can use its vectors. */
-enum { BLOCK = 512, LANES = 16, COLUMNS = 256 };
+enum { BLOCK = 512, LANES = 16, VECTORS = 4 /* in registers */, COLUMNS = 128 /* of a chunk */ };
 
 #define SUM_ROW(T, WIDE, name)                                                                   \
     static WIDE name(const T *in, int64_t length) {                                              \
@@ -37,20 +37,29 @@ SUM_ROW(float, double, sum_row_float32)
 SUM_ROW(double, double, sum_row_float64)
 SUM_ROW(int64_t, int64_t, sum_row_int64)
 
-/* inner > 1: whole rows are added up, a band of columns at a time, again in blocks. */
-#define SUM_COLUMNS(T, WIDE, name)                                                                          \
-    static void name(T *out, const T *in, int64_t length, int64_t inner, int64_t columns) {                \
-        WIDE total[COLUMNS];                                                                               \
-        T block[COLUMNS];                                                                                  \
-        for (int64_t j = 0; j < columns; j++) total[j] = 0;                                                \
-        for (int64_t begin = 0; begin < length; begin += BLOCK) {                                          \
-            int64_t end = begin + BLOCK < length ? begin + BLOCK : length;                                 \
-            memset(block, 0, sizeof block);                                                                \
-            for (int64_t i = begin; i < end; i++)                                                          \
-                for (int64_t j = 0; j < columns; j++) block[j] += in[i * inner + j];                       \
-            for (int64_t j = 0; j < columns; j++) total[j] += (WIDE)block[j];                              \
-        }                                                                                                  \
-        for (int64_t j = 0; j < columns; j++) out[j] = (T)total[j];                                        \
+/* inner > LANES: rows are added up for as many columns as stay in registers, again in blocks. The last columns may be some that
+ * are done already: their sums are the same. */
+#define SUM_COLUMNS(T, WIDE, name)                                                                                      \
+    static inline __attribute__((always_inline)) void name##_few(T *out, const T *in, int64_t length, int64_t inner,    \
+                                                                 int vectors) {                                         \
+        typedef T row __attribute__((vector_size(LANES * sizeof(T)), aligned(sizeof(T)), may_alias));                   \
+        WIDE total[VECTORS * LANES] = {0};                                                                              \
+        for (int64_t begin = 0; begin < length; begin += BLOCK) {                                                       \
+            int64_t end = begin + BLOCK < length ? begin + BLOCK : length;                                              \
+            row sums[VECTORS] = {{0}};                                                                                  \
+            for (int64_t i = begin; i < end; i++)                                                                       \
+                for (int k = 0; k < vectors; k++) sums[k] += *(const row *)(in + i * inner + k * LANES);                \
+            for (int j = 0; j < vectors * LANES; j++) total[j] += (WIDE)sums[j / LANES][j % LANES];                     \
+        }                                                                                                               \
+        for (int j = 0; j < vectors * LANES; j++) out[j] = (T)total[j];                                                 \
+    }                                                                                                                   \
+    static void name(T *out, const T *in, int64_t length, int64_t inner, int64_t begin, int64_t end) {                  \
+        int64_t j = begin;                                                                                              \
+        for (; j + VECTORS * LANES <= end; j += VECTORS * LANES) name##_few(out + j, in + j, length, inner, VECTORS);   \
+        for (; j < end; j += LANES) {                                                                                   \
+            int64_t first = j + LANES <= end ? j : end - LANES;                                                         \
+            name##_few(out + first, in + first, length, inner, 1);                                                      \
+        }                                                                                                               \
     }
 SUM_COLUMNS(float, double, sum_columns_float32)
 SUM_COLUMNS(double, double, sum_columns_float64)
@@ -79,21 +88,24 @@ SUM_NARROW(double, double, sum_narrow_float64)
 SUM_NARROW(int64_t, int64_t, sum_narrow_int64)
 
 #define SUM(T, name)                                                                                         \
-    for (int64_t o = begin; o < end; o++) {                                                                  \
+    for (int64_t piece = begin; piece < end; piece++) {                                                      \
+        const int64_t o = piece / bands, band = piece % bands;                                               \
         const T *in = (const T *)r->in + o * r->length * r->inner;                                           \
         T *out = (T *)r->out + o * r->inner;                                                                 \
         if (r->inner == 1) *out = (T)sum_row_##name(in, r->length);                                          \
         else if (r->inner <= LANES) sum_narrow_##name(out, in, r->length, r->inner);                         \
         else                                                                                                 \
-            for (int64_t j = 0; j < r->inner; j += COLUMNS)                                                  \
-                sum_columns_##name(out + j, in + j, r->length, r->inner,                                     \
-                                   r->inner - j < COLUMNS ? r->inner - j : COLUMNS);                         \
+            sum_columns_##name(out, in, r->length, r->inner, pool_begin(r->inner, bands, band),              \
+                               pool_begin(r->inner, bands, band + 1));                                       \
     }                                                                                                        \
     break
 
+static int64_t bands_of(int64_t columns) { return (columns + COLUMNS - 1) / COLUMNS; }
+
 static void sum_task(void *context, int64_t chunk) {
     const reduction *r = context;
-    int64_t begin = pool_begin(r->outer, r->chunks, chunk), end = pool_begin(r->outer, r->chunks, chunk + 1);
+    const int64_t bands = bands_of(r->inner), begin = pool_begin(r->outer * bands, r->chunks, chunk);
+    const int64_t end = pool_begin(r->outer * bands, r->chunks, chunk + 1);
     switch (r->type) {
         case FLOAT32: SUM(float, float32);
         case FLOAT64: SUM(double, float64);
@@ -117,14 +129,14 @@ static void long_sum_task(void *context, int64_t part) {
                                              : sum_row_float64((const double *)l->whole.in + begin, end - begin);
 }
 
-/* Whole rows, or matrices, make a chunk. */
-static reduction reduction_of(dtype type, int64_t outer, int64_t length, int64_t inner, char *out, const char *in) {
+/* A chunk is some of the pieces: rows, or matrices, or bands of their columns. */
+static reduction reduction_of(dtype type, int64_t outer, int64_t length, int64_t inner, int64_t pieces, char *out, const char *in) {
     int64_t chunks = pool_chunks(outer * length * inner, 32768);
-    return (reduction){type, outer, length, inner, chunks < outer ? chunks : outer, out, in};
+    return (reduction){type, outer, length, inner, chunks < pieces ? chunks : pieces, out, in};
 }
 
 void kernel_sum(dtype type, int64_t outer, int64_t length, int64_t inner, char *out, const char *in) {
-    reduction r = reduction_of(type, outer, length, inner, out, in);
+    reduction r = reduction_of(type, outer, length, inner, outer * bands_of(inner), out, in);
     if (outer == 1 && inner == 1 && length > 2 * PART && dtype_is_float(type)) {
         long_sum l = {.whole = r, .parts = pool_chunks(length, PART)};
         double total = 0;
@@ -236,11 +248,11 @@ static void search_task(void *context, int64_t chunk) {
 }
 
 void kernel_max(dtype type, int64_t outer, int64_t length, int64_t inner, char *out, const char *in) {
-    search s = {reduction_of(type, outer, length, inner, out, in), false};
+    search s = {reduction_of(type, outer, length, inner, outer, out, in), false};
     pool_run(s.r.chunks, search_task, &s);
 }
 
 void kernel_argmax(dtype type, int64_t outer, int64_t length, int64_t inner, int64_t *out, const char *in) {
-    search s = {reduction_of(type, outer, length, inner, (char *)out, in), true};
+    search s = {reduction_of(type, outer, length, inner, outer, (char *)out, in), true};
     pool_run(s.r.chunks, search_task, &s);
 }

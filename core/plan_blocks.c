@@ -16,7 +16,7 @@ enum {
     FEWEST_ROWS = 64,    /* in a block, so that vectors are full, but */
     FEWEST_LONG = 8,     /* where a row by itself is */
     LONG = 2000,         /* that much work */
-    LARGE = 400000,      /* work of a kernel for which threads are best asked by itself */
+    LARGE = 4000000,      /* work of a kernel for which threads are best asked by itself */
     MOST_BLOCKS = 8,
     MOST_STAGES = 4,
     MOST_SIZES = 6       /* of batches that are tried */
@@ -176,7 +176,7 @@ static double choose_stages(cutting *c, node *const *outputs, int output_count, 
     leave_views(c, outputs, output_count, axes);
     for (int stage = 0; stage < c->stage_count; stage++) {
         stage_figures f = measure_stage(c, stage);
-        bool in_reach = f.work >= ENOUGH && f.work < (double)LARGE * f.kernels;
+        bool in_reach = f.work >= ENOUGH && f.work < 400000.0 * f.kernels;
         bool few_results = (double)(f.sums * c->blocks) * 8 <= f.work && (double)f.rows * 4 <= f.work;
         bool pays = !f.mixed && f.others > 0 && in_reach && few_results;
         if (pays) work += f.work;
@@ -482,6 +482,17 @@ static double work_below(const node_list *order, double limit) {
     return work;
 }
 
+/* Of what has so many rows. */
+static double work_on_rows(const node_list *order, double limit, int64_t rows) {
+    double work = 0;
+    for (int k = 0; k < order->count; k++) {
+        const node *n = order->nodes[k];
+        bool counts = !node_is_leaf(n) && n->shape.rank > 0 && n->shape.size[0] == rows && work_of(n) < limit;
+        if (counts) work += work_of(n);
+    }
+    return work;
+}
+
 static int64_t blocks_for(int64_t rows, double work) {
     int64_t blocks = 2, fewest = work / (double)rows >= LONG ? FEWEST_LONG : FEWEST_ROWS;
     if (rows % 2 != 0 || rows / 2 < fewest) return 0;
@@ -511,7 +522,7 @@ static cutting *best_cutting(const node_list *order, node *const *outputs, int o
     if (work < ENOUGH) return NULL;
     int count = find_sizes(order, sizes);
     for (int s = 0; s < count; s++) {
-        int64_t blocks = blocks_for(sizes[s], work);
+        int64_t blocks = blocks_for(sizes[s], work_on_rows(order, limit, sizes[s]));
         if (blocks == 0) continue;
         cutting *c = cutting_new(order, sizes[s], blocks, limit);
         find_axes(c, axes);
