@@ -1,0 +1,66 @@
+-- Sums along an axis and copies of transposed tensors, beside loops in Lua. The numbers are whole, so that sums are exact in
+-- whatever order they are taken.
+local plumb = require "plumb"
+
+local DTYPES = { float32 = "float", float64 = "double", int64 = "long" } -- and the methods that convert to them
+
+local function tensor_of(seed, sizes, dtype)
+  local x = plumb.rand(sizes, { seed = seed }) * 17 - 8.5
+  local whole = x:long()
+  return whole[DTYPES[dtype]](whole):evaluate()
+end
+
+local function sums_of_columns(rows)
+  local sums = {}
+  for j = 1, #rows[1] do
+    sums[j] = 0
+    for i = 1, #rows do sums[j] = sums[j] + rows[i][j] end
+  end
+  return sums
+end
+
+local function on_threads(counts, check)
+  local before = plumb.threads()
+  for _, count in ipairs(counts) do
+    plumb.threads(count)
+    check()
+  end
+  plumb.threads(before)
+end
+
+describe("sums of columns", function()
+  for dtype in pairs(DTYPES) do
+    it("of any number and length: " .. dtype, function()
+      for _, columns in ipairs { 1, 2, 15, 16, 17, 31, 63, 64, 65, 80, 127, 128, 129, 250, 257 } do
+        for _, length in ipairs { 1, 2, 3, 511, 513 } do
+          local x = tensor_of(columns + length, { length, columns }, dtype)
+          local expected = sums_of_columns(x:tolist())
+          on_threads({ 1, 2, 3 }, function() assert.same(expected, x:sum(1):tolist()) end)
+        end
+      end
+    end)
+  end
+
+  it("of several matrices", function()
+    local x = tensor_of(1, { 3, 40, 300 }, "float32")
+    local rows = x:tolist()
+    on_threads({ 1, 2, 5 }, function()
+      for k, sums in ipairs(x:sum(2):tolist()) do assert.same(sums_of_columns(rows[k]), sums) end
+    end)
+  end)
+end)
+
+describe("copies of large tensors", function()
+  it("are their elements, whatever the layout and the number of threads", function()
+    for _, sizes in ipairs { { 300, 400 }, { 1, 500, 333 }, { 2, 3, 30000 }, { 7, 41, 9, 61 } } do
+      local x = plumb.arange(1, plumb.zeros(sizes):numel()):reshape(table.unpack(sizes)):evaluate()
+      local order = {}
+      for axis = 1, #sizes do order[axis] = #sizes + 1 - axis end
+      on_threads({ 1, 2, 3 }, function()
+        local copy = x:permute(table.unpack(order)):contiguous():evaluate()
+        assert.is_true(copy:permute(table.unpack(order)):eq(x):long():min():item() == 1)
+        assert.equal(x:numel(), copy:reshape(-1)[copy:numel()]:item())
+      end)
+    end
+  end)
+end)
