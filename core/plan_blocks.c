@@ -16,7 +16,9 @@ enum {
     FEWEST_ROWS = 64,    /* in a block, so that vectors are full, but */
     FEWEST_LONG = 8,     /* where a row by itself is */
     LONG = 2000,         /* that much work */
-    LARGE = 4000000,      /* work of a kernel for which threads are best asked by itself */
+    LARGE = 4000000,     /* work of a kernel for which threads are best asked by itself */
+    SUM_WORK = 100,      /* for each number that every block adds to: it goes to memory and back once more */
+    ROW_WORK = 4,        /* for each number of the rows that are handed over */
     MOST_BLOCKS = 8,
     MOST_STAGES = 4,
     MOST_SIZES = 6       /* of batches that are tried */
@@ -106,7 +108,7 @@ static void find_axes(cutting *c, int *axes) {
 
 typedef struct {
     double work;
-    int kernels, others; /* others: than steps of a fused pass, for which threads are asked once anyway */
+    int others; /* kernels beside fused passes, for which threads are asked once anyway */
     int64_t sums, rows; /* elements of what is wanted outside */
     dtype type;
     bool mixed; /* dtypes of what is wanted */
@@ -138,7 +140,6 @@ static stage_figures measure_stage(const cutting *c, int stage) {
         const node *n = c->order->nodes[k];
         if (!c->computed[k] || c->stage[k] != stage) continue;
         f.work += work_of(n);
-        f.kernels += n->op->kind != VIEW;
         f.others += n->op->kind == KERNEL;
         if (!c->wanted[k]) continue;
         f.mixed = f.mixed || (any && n->type != f.type);
@@ -176,9 +177,8 @@ static double choose_stages(cutting *c, node *const *outputs, int output_count, 
     leave_views(c, outputs, output_count, axes);
     for (int stage = 0; stage < c->stage_count; stage++) {
         stage_figures f = measure_stage(c, stage);
-        bool in_reach = f.work >= ENOUGH && f.work < 400000.0 * f.kernels;
-        bool few_results = (double)(f.sums * c->blocks) * 8 <= f.work && (double)f.rows * 4 <= f.work;
-        bool pays = !f.mixed && f.others > 0 && in_reach && few_results;
+        bool few_results = (double)(f.sums * c->blocks) * SUM_WORK <= f.work && (double)f.rows * ROW_WORK <= f.work;
+        bool pays = !f.mixed && f.others > 0 && f.work >= ENOUGH && few_results;
         if (pays) work += f.work;
         for (int k = 0; !pays && k < c->order->count; k++)
             if (c->stage[k] == stage) c->computed[k] = false;

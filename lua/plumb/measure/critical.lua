@@ -91,7 +91,7 @@ end
 -- that Lanczos finds from g; nothing where the Hessian is not finite.
 local function eigenpairs(self)
   if self.size <= DENSE then
-    local rows = hessian.rows(self, nil, hessian.COLUMNS)
+    local rows = hessian.rows(self)
     return function(theta)
       local h = rows(theta)
       if objective.count_not_finite(h) > 0 then return nil end

@@ -6,7 +6,9 @@ local objective = require "plumb.measure.objective"
 
 local hessian = {}
 
-local COLUMNS = 32 -- of the Hessian at a time: enough to fill the processor, few enough to fit into its caches
+-- Columns of the Hessian at a time: enough to fill the processor, few enough to fit into its caches.
+local FEWEST, MOST = 32, 72
+local ROWS = 20000 -- columns times samples, where that lies between
 
 --- measure.hvp(model, loss, data, {layer =}) or (L, theta, {layer =}) -> f, n: f(v) is the Hessian of the mean loss over the
 --- whole data set times v (n), n the number of parameters (of the layer). Compiled once: the way to multiply often at one theta.
@@ -47,13 +49,20 @@ local function unit_rows(first, last, size)
   return places:eq(core.arange(size, 1, 1, "int64")):double():evaluate()
 end
 
--- The blocks of at most `columns` columns that a matrix of `size` is computed in.
-local function blocks_of(size, columns) return math.ceil(size / columns) end
+-- In how many columns at a time, at most `columns`, a matrix of `size` is computed: about as many each time, and a multiple of 8,
+-- which threads share out.
+local function width_of(self, size, columns)
+  local x = self.batches[1][1]
+  columns = columns or math.max(FEWEST, math.min(MOST, x and ROWS // #x or 0))
+  local even = math.ceil(size / math.ceil(size / columns))
+  return math.min((even + 7) // 8 * 8, columns, size)
+end
 
 --- hessian.passes(self, layer, columns) -> how often hessian.rows goes through the data set.
 function hessian.passes(self, layer, columns)
   local first, last = self:range(layer)
-  return blocks_of(last - first + 1, columns)
+  local size = last - first + 1
+  return math.ceil(size / width_of(self, size, columns))
 end
 
 --- hessian.rows(self, layer, columns) -> f: f(theta) is the matrix as it is computed, not symmetrised and not checked.
@@ -66,8 +75,7 @@ function hessian.rows(self, layer, columns)
     local product = transform.hvp(f)
     return transform.vmap(function(row) return product(theta, row):slice(1, first, last) end)(v)
   end)
-  local width = math.ceil(size / blocks_of(size, columns)) -- of blocks, as even as they can be
-  if width % 2 == 1 and width < size then width = width + 1 end -- in two halves, for two threads
+  local width = width_of(self, size, columns)
   return function(theta)
     local rows, done = {}, 0
     while done < size do -- the last block reaches back, so that one compiled function serves all
@@ -93,17 +101,16 @@ function hessian.dense(self, layer, columns)
   return function(theta) return hessian.symmetrised(self:check_finite("the Hessian", rows(theta))) end
 end
 
---- measure.hessian(L, theta, {layer =, columns = 32}) or (model, loss, data, {batch = 1000, layer =, columns =}) -> H, asymmetry.
+--- measure.hessian(L, theta, {layer =, columns =}) or (model, loss, data, {batch = 1000, layer =, columns =}) -> H, asymmetry.
 --- The Hessian (P, P) of the mean loss over the whole data set at theta, in float64, symmetrised as (H + H^T) / 2; `asymmetry`
 --- is max |H - H^T| / max |H| before that, a measure of the rounding error. layer: the diagonal block of one layer. `columns`
---- are computed at once. Eigenvalues: plumb.linalg.eigh(H). A matrix beyond the memory budget is an error that names its size.
+--- are computed at once: 32, or up to 72 for few samples. Eigenvalues: plumb.linalg.eigh(H). A matrix beyond the memory budget
+--- is an error that names its size.
 function hessian.hessian(...)
-  local self, options = objective.read("measure.hessian", { columns = COLUMNS, layer = report.none }, ...)
-  local columns = report.integer(self.who, "columns", options.columns, 1)
+  local self, options = objective.read("measure.hessian", { columns = report.none, layer = report.none }, ...)
+  local columns = options.columns and report.integer(self.who, "columns", options.columns, 1)
   local _ <close> = self:follow(hessian.passes(self, options.layer, columns))
   return hessian.dense(self, options.layer, columns)(self.theta)
 end
-
-hessian.COLUMNS = COLUMNS
 
 return hessian
