@@ -325,6 +325,7 @@ enum { PLAN, BLOCKS, PLACES };
 static const operator row_blocks;
 
 plan *blocks_plan(const node *n) { return n->op == &row_blocks ? (plan *)(intptr_t)n->attributes[PLAN] : NULL; }
+int64_t blocks_count(const node *n) { return n->attributes[BLOCKS]; }
 
 typedef struct {
     const node *call;
@@ -335,29 +336,24 @@ typedef struct {
 static void block_task(void *context, int64_t block) {
     blocks_job *job = context;
     const node *y = job->call;
-    const plan *p = blocks_plan(y);
+    const operand *rooms = &job->inputs[y->input_count];
     int number = 0;
-    while (atomic_exchange(&job->taken[number], true)) number = (number + 1) % (int)y->attributes[BLOCKS]; /* the first ones are in caches */
-    char *room = job->inputs[y->input_count].data + (size_t)number * plan_room(p), **leaves = (char **)(void *)room;
+    for (int i = 0; i < y->input_count; i++) __builtin_prefetch(&job->inputs[i]); /* another processor has written them */
+    while (atomic_exchange(&job->taken[number], true)) number = (number + 1) % (int)blocks_count(y); /* the first ones are in caches */
+    char *room = rooms->data + number * rooms->shape.size[1], **leaves = (char **)(void *)room;
     const int64_t *place = y->attributes + PLACES;
     for (int i = 0; i < y->input_count; i++, place += 2)
         leaves[i] = job->inputs[i].data + (place[0] + block * place[1]) * (int64_t)dtype_bytes(job->inputs[i].type);
-    plan_run_block(p, room, job->out->data + block * job->out->strides[0] * (int64_t)dtype_bytes(job->out->type));
+    plan_run_block(blocks_plan(y), room, job->out->data + block * job->out->strides[0] * (int64_t)dtype_bytes(job->out->type));
     atomic_store(&job->taken[number], false);
 }
 
 static void run_blocks(const node *y, const operand *inputs, const operand *out) {
     blocks_job job = {.call = y, .inputs = inputs, .out = out};
-    pool_run(y->attributes[BLOCKS], block_task, &job);
+    pool_run(blocks_count(y), block_task, &job);
 }
 
-static size_t scratch_blocks(const node *y, const shape *in) {
-    (void)in;
-    return (size_t)y->attributes[BLOCKS] * plan_room(blocks_plan(y));
-}
-
-static const operator row_blocks = {.name = "blocks", .kind = KERNEL, .accepts = operand_is_contiguous, .run = run_blocks,
-                                    .scratch = scratch_blocks};
+static const operator row_blocks = {.name = "blocks", .kind = KERNEL, .accepts = operand_is_contiguous, .run = run_blocks};
 
 /* --- the graph around blocks ---------------------------------------------------------------------------------------------------- */
 

@@ -15,5 +15,6 @@ const node_list *blocks_form(const node_list *order, node **outputs, int output_
 
 /* The plan of a node's blocks, or NULL where the node is another. */
 plan *blocks_plan(const node *n);
+int64_t blocks_count(const node *n);
 
 #endif

@@ -6,7 +6,7 @@
 #include "kernels.h"
 #include "memory.h"
 #include "operators.h"
-#include "plan_internal.h"
+#include "plan_blocks.h"
 
 /* --- memory: everything is sized by the node and edge counts at the start ---------------------------------------- */
 
@@ -33,6 +33,7 @@ static plan_graph *graph_new(int nodes, int edges, int outputs) {
     g->item_capacity = 2 * nodes + edges + outputs;
     g->input_capacity = edges + g->item_capacity;
     g->output_count = outputs;
+    g->rooms = -1;
     size_t items = (size_t)g->item_capacity;
     g->items = memory_allocate(items * sizeof *g->items, what);
     g->inputs = memory_allocate((size_t)g->input_capacity * sizeof *g->inputs, what);
@@ -200,6 +201,17 @@ static void add_scratch(plan_graph *g, item *i) {
     if (bytes > 0) i->scratch = number_of(g, item_add(g, &scratch_operator, UINT8, (shape){1, {(int64_t)bytes}}));
 }
 
+/* All blocks of a plan work in the same rooms, (count, bytes): a thread mostly takes the same one, which stays in its processor's
+ * cache. */
+static void add_rooms(plan_graph *g, item *i) {
+    int64_t count = blocks_count(i->call), bytes = (int64_t)plan_room(blocks_plan(i->call));
+    if (g->rooms < 0) g->rooms = number_of(g, item_add(g, &scratch_operator, UINT8, (shape){2, {count, bytes}}));
+    item *rooms = &g->items[g->rooms];
+    if (rooms->shape.size[0] < count) rooms->shape.size[0] = count;
+    if (rooms->shape.size[1] < bytes) rooms->shape.size[1] = bytes;
+    i->scratch = g->rooms;
+}
+
 enum { THIN = 32, ENOUGH_ROWS = 64 };
 
 bool plan_is_thin(shape s) {
@@ -271,6 +283,7 @@ static void lay_out_view(plan_graph *g, item *i) {
 
 static void lay_out_kernel(plan_graph *g, item *i) {
     if (i->op->scratch != NULL) add_scratch(g, i);
+    if (blocks_plan(i->call) != NULL) add_rooms(g, i);
     if (i->op->accepts == NULL) return;
     for (int input = 0; input < i->input_count; input++) {
         const operand *look = &item_input(g, i, input)->look;

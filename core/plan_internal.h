@@ -101,6 +101,7 @@ typedef struct {
     int *schedule;  /* unit numbers in order */
     int *outputs;   /* item numbers */
     int *donors;    /* by output */
+    int rooms;      /* the scratch that all blocks of rows share, or -1 */
     int item_count, input_count, unit_count, member_count, leaf_count, output_count;
     int item_capacity, input_capacity;
 } plan_graph;
