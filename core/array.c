@@ -7,19 +7,13 @@
 #include "fail.h"
 #include "memory.h"
 
-static const struct {
-    const char *name;
-    size_t bytes;
-} dtypes[DTYPE_COUNT] = {
-    [FLOAT32] = {"float32", 4}, [FLOAT64] = {"float64", 8}, [INT64] = {"int64", 8}, [UINT8] = {"uint8", 1}};
+static const char *const names[DTYPE_COUNT] = {[FLOAT32] = "float32", [FLOAT64] = "float64", [INT64] = "int64", [UINT8] = "uint8"};
 
-size_t dtype_bytes(dtype type) { return dtypes[type].bytes; }
-
-const char *dtype_name(dtype type) { return dtypes[type].name; }
+const char *dtype_name(dtype type) { return names[type]; }
 
 bool dtype_parse(const char *name, dtype *out) {
     for (int i = 0; i < DTYPE_COUNT; i++)
-        if (strcmp(name, dtypes[i].name) == 0) {
+        if (strcmp(name, names[i]) == 0) {
             *out = (dtype)i;
             return true;
         }

@@ -8,7 +8,7 @@
 typedef enum { FLOAT32, FLOAT64, INT64, UINT8, DTYPE_COUNT } dtype; /* UINT8 stores images: cast before arithmetic */
 
 static inline bool dtype_is_float(dtype type) { return type == FLOAT32 || type == FLOAT64; }
-size_t dtype_bytes(dtype type);
+static inline size_t dtype_bytes(dtype type) { return type == UINT8 ? 1 : type == FLOAT32 ? 4 : 8; }
 const char *dtype_name(dtype type);
 bool dtype_parse(const char *name, dtype *out);
 

@@ -4,16 +4,8 @@
 
 #include "fail.h"
 
-int64_t shape_elements(shape s) {
-    int64_t count = 1;
-    bool empty = false;
-    for (int axis = 0; axis < s.rank; axis++) {
-        if (s.size[axis] == 0) empty = true;
-        else if (s.size[axis] < 0 || count > (INT64_C(1) << 48) / s.size[axis])
-            fail(ERROR_SHAPE, "a tensor of shape %s has more elements than can be counted", shape_format(s).text);
-        else count *= s.size[axis];
-    }
-    return empty ? 0 : count;
+void shape_too_large(shape s) {
+    fail(ERROR_SHAPE, "a tensor of shape %s has more elements than can be counted", shape_format(s).text);
 }
 
 bool shape_equal(shape a, shape b) {

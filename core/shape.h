@@ -17,7 +17,20 @@ typedef struct {
     char text[160];
 } shape_text;
 
-int64_t shape_elements(shape s); /* fails beyond 2^48: sums of such sizes in bytes never overflow */
+_Noreturn void shape_too_large(shape s); /* fails */
+
+/* How many elements an array has; fails beyond 2^48: sums of such sizes in bytes never overflow. */
+static inline int64_t shape_elements(shape s) {
+    int64_t count = 1;
+    bool empty = false;
+    for (int axis = 0; axis < s.rank; axis++) {
+        if (s.size[axis] == 0) empty = true;
+        else if (s.size[axis] < 0 || __builtin_mul_overflow(count, s.size[axis], &count) || count > INT64_C(1) << 48)
+            shape_too_large(s);
+    }
+    return empty ? 0 : count;
+}
+
 bool shape_equal(shape a, shape b);
 shape_text shape_format(shape s);         /* "(3, 4)", "(5)", "()" */
 shape shape_drop_axis(shape s, int axis);
