@@ -17,7 +17,7 @@ enum {
     FEWEST_LONG = 8,     /* where a row by itself is */
     LONG = 2000,         /* that much work */
     LARGE = 4000000,     /* work of a kernel for which threads are best asked by itself */
-    SUM_WORK = 100,      /* for each number that every block adds to: it goes to memory and back once more */
+    SUM_WORK = 80,       /* for each number that every block adds to: going to memory and back, it costs 4, a twentieth at most */
     ROW_WORK = 4,        /* for each number of the rows that are handed over */
     MOST_BLOCKS = 8,
     MOST_STAGES = 4,
