@@ -58,6 +58,24 @@ void fused_choose_loads(fused *f, operand *operands) {
     if (f->block == 0) f->block = whole / period * period;
 }
 
+/* Bytes / y: mostly an image / 255. */
+#define DIVIDE_BYTES(name, T, type)                                                                                      \
+    static void name(int64_t count, void *out, const void *x, const void *y, const void *z, double p, double q) {       \
+        const T *divisor = y;                                                                                           \
+        (void)z, (void)p, (void)q;                                                                                      \
+        if (*divisor == 255) kernel_from_image(type, count, out, x);                                                    \
+        else for (int64_t i = 0; i < count; i++) ((T *)out)[i] = (T)((const uint8_t *)x)[i] / *divisor;                 \
+    }
+DIVIDE_BYTES(divide_bytes_float32, float, FLOAT32)
+DIVIDE_BYTES(divide_bytes_float64, double, FLOAT64)
+
+void fused_divide_bytes(fused *f, fused_step *step) {
+    int bytes = fused_operand(step->inputs[0]), divisor = fused_operand(step->inputs[1]); /* its own inverse */
+    if (divisor < 0 || f->loads[divisor] != LOAD_ONCE || f->periods[divisor] != 1) return;
+    f->loads[bytes] = LOAD_DIRECT_BYTES;
+    step->kernel = f->type == FLOAT32 ? divide_bytes_float32 : divide_bytes_float64;
+}
+
 /* out (count) = its first `length` elements again and again. */
 static void repeat_first(char *out, int64_t length, int64_t count, int64_t bytes) {
     for (int64_t filled = length; filled < count; filled *= 2) /* doubling what is there */
@@ -137,6 +155,7 @@ static void *place(const fused *f, const operand *operands, fused_place at, int6
     if (at >= 0) return registers[at];
     int number = -(at + 1);
     if (f->loads[number] == LOAD_DIRECT) return operands[number].data + byte_offset;
+    if (f->loads[number] == LOAD_DIRECT_BYTES) return operands[number].data + byte_offset / (int64_t)dtype_bytes(f->type);
     if (f->loads[number] == LOAD_REPEATED)
         return operands[number].data + byte_offset % (f->periods[number] * (int64_t)dtype_bytes(f->type));
     return registers[f->registers[number]];

@@ -23,7 +23,8 @@ typedef enum {
     LOAD_REPEATED, /* row-major and then again from the start, where some block ends: likewise */
     LOAD_ONCE,     /* the same in every block: a number, or rows that fit a block a whole number of times */
     LOAD_GENERAL,  /* any strides: gathered block by block */
-    LOAD_BYTES     /* row-major uint8, converted block by block */
+    LOAD_BYTES,    /* row-major uint8, converted block by block */
+    LOAD_DIRECT_BYTES /* row-major uint8, for a step that converts it */
 } fused_load;
 
 typedef struct {
@@ -42,6 +43,8 @@ typedef struct {
 /* How each operand (all of one shape) is to be loaded, and the block that suits them. Those that are to be gathered get
  * the shape with the fewest axes that says where their elements lie. */
 void fused_choose_loads(fused *f, operand *operands);
+/* A step that divides bytes, and is the only one to read them, takes them as they are if the divisor is a single number. */
+void fused_divide_bytes(fused *f, fused_step *step);
 void fused_run(const fused *f, const operand *operands);
 
 #endif

@@ -156,6 +156,27 @@ void kernel_cast(dtype from, dtype to, int64_t count, char *out, const char *in)
     else pool_run(job.chunks, cast_task, &job);
 }
 
+/* v / 255 without a division, which takes as long as ten multiplications: a product with 1 / 255 and one correction of Newton's
+ * (Markstein 1990), correctly rounded for each of the 256 values. */
+#ifdef __FMA__
+#define FROM_IMAGE(T, fma)                                                        \
+    for (int64_t i = 0; i < count; i++) {                                         \
+        T v = (T)((const uint8_t *)in)[i], q = v * (1 / (T)255);                  \
+        ((T *)out)[i] = fma(fma(-q, (T)255, v), 1 / (T)255, q);                   \
+    }
+#else
+#define FROM_IMAGE(T, fma) \
+    for (int64_t i = 0; i < count; i++) ((T *)out)[i] = (T)((const uint8_t *)in)[i] / (T)255;
+#endif
+
+void kernel_from_image(dtype to, int64_t count, void *out, const void *in) {
+    if (to == FLOAT64) {
+        FROM_IMAGE(double, __builtin_fma)
+        return;
+    }
+    FROM_IMAGE(float, __builtin_fmaf)
+}
+
 #define FILL(T, expression)                                                              \
     for (int64_t i = 0; i < count; i++) ((T *)out)[i] = (T)(expression);                 \
     break

@@ -14,6 +14,8 @@ void kernel_copy(dtype type, shape s, char *out, strided in);
 /* out (strided, of shape s) = in (strided). */
 void kernel_copy_strided(dtype type, shape s, strided out, strided in);
 void kernel_cast(dtype from, dtype to, int64_t count, char *out, const char *in);
+/* out = in / 255: images as numbers in [0, 1], float32 or float64. */
+void kernel_from_image(dtype to, int64_t count, void *out, const void *in);
 void kernel_fill(dtype type, int64_t count, char *out, double value);
 void kernel_arange(dtype type, int64_t count, char *out, double start, double step);
 

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "fail.h"
+#include "kernels.h"
 #include "memory.h"
 #include "pool.h"
 #include "rng.h"
@@ -68,24 +69,18 @@ static const char *move_image(const loader *l, int64_t sample, const char *in) {
 /* --- numbers ---------------------------------------------------------------------------------------------------------- */
 
 /* v / 255 and (v - mean) / std are computed in the precision of the result, by the same steps as with tensors: the same bits. */
-#define FROM_IMAGES(name, OUT)                                                                                    \
-    static void name(int64_t count, void *out, const void *in) {                                                  \
-        for (int64_t i = 0; i < count; i++) ((OUT *)out)[i] = (OUT)((const uint8_t *)in)[i] / (OUT)255;           \
-    }
 #define NORMALISE(name, OUT)                                                                                      \
     static void name(int64_t count, void *out, const void *in, double mean, double std) {                         \
         const OUT m = (OUT)mean, s = (OUT)std;                                                                    \
         for (int64_t i = 0; i < count; i++) ((OUT *)out)[i] = (((const OUT *)in)[i] - m) / s;                     \
     }
-FROM_IMAGES(images_to_float32, float)
-FROM_IMAGES(images_to_float64, double)
 NORMALISE(normalise_float32, float)
 NORMALISE(normalise_float64, double)
 
 /* A sample's numbers: from images, or as they are; then each channel normalised where it stands. */
 static void convert_sample(const loader *l, char *out, const char *in) {
     bool wide = l->set.type == FLOAT64;
-    if (l->set.x.type == UINT8) (wide ? images_to_float64 : images_to_float32)(l->channels * l->inner, out, in);
+    if (l->set.x.type == UINT8) kernel_from_image(l->set.type, l->channels * l->inner, out, in);
     else memcpy(out, in, l->sample_bytes);
     if (l->set.mean.storage == NULL) return;
     const double *mean = array_data(&l->set.mean), *std = array_data(&l->set.std);

@@ -383,6 +383,16 @@ static void assign_registers(fusion *f) {
     }
 }
 
+/* Does member m divide bytes that no other reads? */
+static bool divides_bytes(const fusion *f, int m) {
+    const item *i = member(f, m), *x = item_input(f->graph, i, 0);
+    int readers = 0;
+    if (strcmp(i->op->name, "div") != 0 || x->type != UINT8) return false;
+    for (int other = 0; other < f->unit->member_count; other++)
+        for (int k = 0; k < member(f, other)->input_count; k++) readers += item_input(f->graph, member(f, other), k) == x;
+    return readers == 1;
+}
+
 static void write_steps(fusion *f) {
     fused *program = f->program;
     for (int m = 0; m < f->unit->member_count; m++) {
@@ -396,6 +406,7 @@ static void write_steps(fusion *f) {
             int source = member_index(f, in);
             step->inputs[k] = source >= 0 ? f->places[source] : fused_operand(operand_number(f, in));
         }
+        if (divides_bytes(f, m)) fused_divide_bytes(program, step);
     }
     for (int m = 0; m < f->unit->member_count; m++)
         if (is_delayed(f, m))

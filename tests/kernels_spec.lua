@@ -1,6 +1,7 @@
--- Sums along an axis and copies of transposed tensors, beside loops in Lua. The numbers are whole, so that sums are exact in
--- whatever order they are taken.
+-- Sums along an axis, copies of transposed tensors and numbers from bytes, beside the plainest way to the same. Summed numbers
+-- are whole, so that sums are exact in whatever order they are taken.
 local plumb = require "plumb"
+local support = require "support"
 
 local DTYPES = { float32 = "float", float64 = "double", int64 = "long" } -- and the methods that convert to them
 
@@ -63,4 +64,20 @@ describe("copies of large tensors", function()
       end)
     end
   end)
+end)
+
+describe("bytes", function()
+  local bytes = (plumb.arange(0, 2999) % 256):cast("uint8"):evaluate()
+  for _, convert in ipairs { "float", "double" } do
+    it("are divided as numbers are: " .. convert, function()
+      local numbers = bytes[convert](bytes):evaluate()
+      for _, divisor in ipairs { 255, 254.5, 1, 0, -3 } do
+        support.same_bits((numbers / divisor):evaluate(), (bytes[convert](bytes) / divisor):evaluate(), "by " .. divisor)
+      end
+      local twice = plumb.compile(function(x, y) return x[convert](x) / 255 + x[convert](x), x[convert](x) / y end)
+      local sum, quotients = twice(bytes, numbers + 1)
+      support.same_bits((numbers / 255 + numbers):evaluate(), sum, "read twice")
+      support.same_bits((numbers / (numbers + 1)):evaluate(), quotients, "by others")
+    end)
+  end
 end)
