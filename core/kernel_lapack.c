@@ -19,8 +19,13 @@ FORTRAN(orglq, const int *m, const int *n, const int *k, void *a, const int *lda
         const int *lwork, int *info)
 
 extern void openblas_set_num_threads(int count);
+extern int blas_thread_shutdown_(void) __attribute__((weak)); /* OpenBLAS without threads has none */
 
-void kernel_lapack_start(void) { openblas_set_num_threads(1); }
+/* The threads that OpenBLAS has started when it was loaded would look for work for half a second, on plumb's processors. */
+void kernel_lapack_start(void) {
+    openblas_set_num_threads(1);
+    if (blas_thread_shutdown_ != NULL) blas_thread_shutdown_();
+}
 
 static const int ASK = -1; /* as a workspace's size: the best size comes back as its first number */
 
