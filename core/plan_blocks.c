@@ -1,6 +1,7 @@
 #include "plan_blocks.h"
 
 #include <math.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <string.h>
 
@@ -339,7 +340,10 @@ static void block_task(void *context, int64_t block) {
     const operand *rooms = &job->inputs[y->input_count];
     int number = 0;
     for (int i = 0; i < y->input_count; i++) __builtin_prefetch(&job->inputs[i]); /* another processor has written them */
-    while (atomic_exchange(&job->taken[number], true)) number = (number + 1) % (int)blocks_count(y); /* the first ones are in caches */
+    while (atomic_exchange(&job->taken[number], true)) { /* the first ones are in caches */
+        number = (number + 1) % (int)rooms->shape.size[0];
+        if (number == 0) sched_yield(); /* more threads than when this was planned */
+    }
     char *room = rooms->data + number * rooms->shape.size[1], **leaves = (char **)(void *)room;
     const int64_t *place = y->attributes + PLACES;
     for (int i = 0; i < y->input_count; i++, place += 2)

@@ -7,6 +7,7 @@
 #include "memory.h"
 #include "operators.h"
 #include "plan_blocks.h"
+#include "pool.h"
 
 /* --- memory: everything is sized by the node and edge counts at the start ---------------------------------------- */
 
@@ -201,10 +202,11 @@ static void add_scratch(plan_graph *g, item *i) {
     if (bytes > 0) i->scratch = number_of(g, item_add(g, &scratch_operator, UINT8, (shape){1, {(int64_t)bytes}}));
 }
 
-/* All blocks of a plan work in the same rooms, (count, bytes): a thread mostly takes the same one, which stays in its processor's
- * cache. */
+/* All blocks of a plan work in the same rooms, (count, bytes), one for each thread: it mostly takes the same one, which stays in
+ * its processor's cache. */
 static void add_rooms(plan_graph *g, item *i) {
     int64_t count = blocks_count(i->call), bytes = (int64_t)plan_room(blocks_plan(i->call));
+    if (count > pool_threads()) count = pool_threads();
     if (g->rooms < 0) g->rooms = number_of(g, item_add(g, &scratch_operator, UINT8, (shape){2, {count, bytes}}));
     item *rooms = &g->items[g->rooms];
     if (rooms->shape.size[0] < count) rooms->shape.size[0] = count;
