@@ -14,7 +14,7 @@ WARNINGS := -Wall -Wextra -Wpedantic -Wshadow
 # -fwrapv: int64 tensors wrap. The two maths flags let loops with sqrt, rint or comparisons use vectors; NaN, infinity
 # and the order of sums stay as written.
 CODEGEN  := -std=gnu17 -march=$(ARCH) -fwrapv -fno-math-errno -fno-trapping-math -pthread
-# As wide as they are: compilers leave half of AVX-512 for fear of lower clocks, which cost less.
+# Vectors as wide as the processor has them: left to themselves, compilers use half of AVX-512 for fear of lower clocks.
 IS_X86   := $(filter x86_64-%,$(shell $(CC) -dumpmachine))
 CODEGEN  += $(if $(IS_X86),-mprefer-vector-width=512)
 

@@ -54,6 +54,7 @@ static bool request_of(lua_State *L, int index, request *asked) {
     }
     const char *format = lua_tostring(L, index);
     asked->format = format[*format == '*'];
+    if (asked->format == 'n') asked->most = 0;
     return asked->format != '\0' && strchr("lLan", asked->format) != NULL;
 }
 
@@ -68,21 +69,23 @@ static bool may_be_long(lua_State *L, int first) {
     return any_long;
 }
 
-/* Pushes what was read; false when that is nothing, because the file is at its end. */
+/* Pushes what was read, or says false when that is nothing, because the file is at its end. */
 static bool read_bytes(lua_State *L, FILE *file, size_t most) {
-    size_t got = 0, count, size = FIRST_PIECE;
+    size_t got = 0, wanted, count, size = FIRST_PIECE;
     luaL_Buffer made;
     luaL_buffinit(L, &made);
     do {
-        const size_t wanted = smaller(most - got, size);
+        wanted = smaller(most - got, size);
         count = fread(luaL_prepbuffsize(&made, wanted), 1, wanted, file);
         luaL_addsize(&made, count);
         got += count;
         size = smaller(2 * size, PIECE);
         interrupt_poll(L);
-    } while (got < most && count > 0);
+    } while (got < most && count == wanted);
     luaL_pushresult(&made);
-    return got > 0 || most == SIZE_MAX;
+    if (got > 0 || most == SIZE_MAX) return true;
+    lua_pop(L, 1);
+    return false;
 }
 
 /* No other thread reads a file of Lua's, so that its lock isn't needed. */
@@ -99,22 +102,25 @@ static bool read_line(lua_State *L, FILE *file, bool with_end) {
     } while (c != EOF && c != '\n');
     if (with_end && c == '\n') luaL_addchar(&made, '\n');
     luaL_pushresult(&made);
-    return c == '\n' || lua_rawlen(L, -1) > 0;
+    if (c == '\n' || lua_rawlen(L, -1) > 0) return true;
+    lua_pop(L, 1);
+    return false;
 }
 
 /* Pushes what was read, or nil and says false. The file is the first value on the stack. */
 static bool read_asked(lua_State *L, FILE *file, int format) {
     request asked;
     request_of(L, format, &asked);
-    if (asked.format == 'n') {
+    /* It would forget the end of the file, and ask a terminal once more. */
+    if (asked.format == 'n' && (!feof(file) || asked.most > LONG_TEXT)) {
         lua_pushcfunction(L, standard_read);
         lua_pushvalue(L, 1);
         lua_pushvalue(L, format);
         lua_call(L, 2, 1);
         return !lua_isnil(L, -1);
     }
-    if (asked.format == 'a' ? read_bytes(L, file, asked.most) : read_line(L, file, asked.format == 'L')) return true;
-    lua_pop(L, 1);
+    if (asked.format == 'a' && read_bytes(L, file, asked.most)) return true;
+    if ((asked.format == 'l' || asked.format == 'L') && read_line(L, file, asked.format == 'L')) return true;
     lua_pushnil(L);
     return false;
 }
@@ -126,7 +132,7 @@ static int read_each(lua_State *L, FILE *file) {
     bool got = true;
     luaL_checkstack(L, last + LUA_MINSTACK, "too many arguments");
     clearerr(file);
-    for (int i = 2; i <= last && got; i++) got = read_asked(L, file, i);
+    for (int i = 2; i <= last && got && !ferror(file); i++) got = read_asked(L, file, i);
     return ferror(file) ? luaL_fileresult(L, 0, NULL) : lua_gettop(L) - top;
 }
 

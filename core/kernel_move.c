@@ -98,13 +98,16 @@ static void copy_task(void *context, int64_t chunk) {
 
 void kernel_copy(dtype type, shape s, char *out, strided in) {
     enum { ENOUGH = 50000 }; /* numbers that are worth another thread's attention */
-    copy_job job = {.type = type, .s = s, .chunks = 1, .out = {.data = out}, .in = in};
+    copy_job job = {.type = type, .s = s, .out = {.data = out}, .in = in};
     shape_strides(s, job.out.strides);
     while (job.axis < s.rank - 1 && s.size[job.axis] == 1) job.axis++;
-    if (s.rank > 0) job.chunks = pool_chunks(shape_elements(s), ENOUGH);
+    if (s.rank == 0) {
+        kernel_copy_strided(type, s, job.out, in);
+        return;
+    }
+    job.chunks = pool_chunks(shape_elements(s), ENOUGH);
     if (job.chunks > s.size[job.axis]) job.chunks = s.size[job.axis];
-    if (s.rank == 0) kernel_copy_strided(type, s, job.out, in);
-    else pool_run(job.chunks, copy_task, &job);
+    pool_run(job.chunks, copy_task, &job);
 }
 
 /* A real number beyond int64's range, or NaN, has no integer: the nearest limit, or 0, is taken. */

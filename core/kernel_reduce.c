@@ -13,7 +13,7 @@ typedef struct {
 
 /* Numbers are added in blocks of this many, and the blocks' sums in double: the error stays near that of one block
  * for any length, and the compiler can use its vectors. */
-enum { BLOCK = 512, LANES = 16, VECTORS = 4 /* in registers */, COLUMNS = 128 /* of a chunk */ };
+enum { BLOCK = 512, LANES = 16, VECTORS = 4 /* in registers */, FEW = 16 /* rows */, COLUMNS = 512, FEWEST = 128 /* of a band */ };
 
 #define SUM_ROW(T, WIDE, name)                                                                   \
     static WIDE name(const T *in, int64_t length) {                                              \
@@ -37,29 +37,35 @@ SUM_ROW(float, double, sum_row_float32)
 SUM_ROW(double, double, sum_row_float64)
 SUM_ROW(int64_t, int64_t, sum_row_int64)
 
-/* inner > LANES: rows are added up for as many columns as stay in registers, again in blocks. The last columns may be some that
- * are done already: their sums are the same. */
+/* inner > LANES: rows are added up a few at a time, for as many columns as stay in registers, again in blocks. The last columns may
+ * overlap those before, with the same sums. */
 #define SUM_COLUMNS(T, WIDE, name)                                                                                      \
-    static inline __attribute__((always_inline)) void name##_few(T *out, const T *in, int64_t length, int64_t inner,    \
+    typedef T row_##name __attribute__((vector_size(LANES * sizeof(T)), aligned(sizeof(T)), may_alias));                \
+    static inline __attribute__((always_inline)) void add_##name(T *sums, const T *in, int64_t rows, int64_t inner,     \
                                                                  int vectors) {                                         \
-        typedef T row __attribute__((vector_size(LANES * sizeof(T)), aligned(sizeof(T)), may_alias));                   \
-        WIDE total[VECTORS * LANES] = {0};                                                                              \
+        row_##name total[VECTORS];                                                                                      \
+        for (int k = 0; k < vectors; k++) total[k] = *(const row_##name *)(sums + k * LANES);                           \
+        for (int64_t i = 0; i < rows; i++)                                                                              \
+            for (int k = 0; k < vectors; k++) total[k] += *(const row_##name *)(in + i * inner + k * LANES);            \
+        for (int k = 0; k < vectors; k++) *(row_##name *)(sums + k * LANES) = total[k];                                 \
+    }                                                                                                                   \
+    static void name(T *out, const T *in, int64_t length, int64_t inner, int64_t columns) {                             \
+        WIDE total[COLUMNS + LANES] = {0};                                                                              \
+        const int64_t whole = columns / LANES * LANES, last = columns - LANES; /* the last begin there */               \
         for (int64_t begin = 0; begin < length; begin += BLOCK) {                                                       \
             int64_t end = begin + BLOCK < length ? begin + BLOCK : length;                                              \
-            row sums[VECTORS] = {{0}};                                                                                  \
-            for (int64_t i = begin; i < end; i++)                                                                       \
-                for (int k = 0; k < vectors; k++) sums[k] += *(const row *)(in + i * inner + k * LANES);                \
-            for (int j = 0; j < vectors * LANES; j++) total[j] += (WIDE)sums[j / LANES][j % LANES];                     \
+            T sums[COLUMNS + LANES] = {0};                                                                              \
+            for (int64_t i = begin; i < end; i += FEW) {                                                                \
+                int64_t rows = end - i < FEW ? end - i : FEW, j = 0;                                                    \
+                for (; j + VECTORS * LANES <= whole; j += VECTORS * LANES)                                              \
+                    add_##name(sums + j, in + i * inner + j, rows, inner, VECTORS);                                     \
+                for (; j < whole; j += LANES) add_##name(sums + j, in + i * inner + j, rows, inner, 1);                 \
+                if (j < columns) add_##name(sums + j, in + i * inner + last, rows, inner, 1);                           \
+            }                                                                                                           \
+            for (int64_t j = 0; j < COLUMNS + LANES; j++) total[j] += (WIDE)sums[j];                                    \
         }                                                                                                               \
-        for (int j = 0; j < vectors * LANES; j++) out[j] = (T)total[j];                                                 \
-    }                                                                                                                   \
-    static void name(T *out, const T *in, int64_t length, int64_t inner, int64_t begin, int64_t end) {                  \
-        int64_t j = begin;                                                                                              \
-        for (; j + VECTORS * LANES <= end; j += VECTORS * LANES) name##_few(out + j, in + j, length, inner, VECTORS);   \
-        for (; j < end; j += LANES) {                                                                                   \
-            int64_t first = j + LANES <= end ? j : end - LANES;                                                         \
-            name##_few(out + first, in + first, length, inner, 1);                                                      \
-        }                                                                                                               \
+        for (int64_t j = 0; j < whole; j++) out[j] = (T)total[j];                                                       \
+        for (int64_t j = 0; j < LANES && whole < columns; j++) out[last + j] = (T)total[whole + j];                     \
     }
 SUM_COLUMNS(float, double, sum_columns_float32)
 SUM_COLUMNS(double, double, sum_columns_float64)
@@ -89,18 +95,21 @@ SUM_NARROW(int64_t, int64_t, sum_narrow_int64)
 
 #define SUM(T, name)                                                                                         \
     for (int64_t piece = begin; piece < end; piece++) {                                                      \
-        const int64_t o = piece / bands, band = piece % bands;                                               \
+        const int64_t o = piece / bands, band = piece % bands, first = pool_begin(r->inner, bands, band);    \
         const T *in = (const T *)r->in + o * r->length * r->inner;                                           \
         T *out = (T *)r->out + o * r->inner;                                                                 \
         if (r->inner == 1) *out = (T)sum_row_##name(in, r->length);                                          \
         else if (r->inner <= LANES) sum_narrow_##name(out, in, r->length, r->inner);                         \
         else                                                                                                 \
-            sum_columns_##name(out, in, r->length, r->inner, pool_begin(r->inner, bands, band),              \
-                               pool_begin(r->inner, bands, band + 1));                                       \
+            sum_columns_##name(out + first, in + first, r->length, r->inner, pool_begin(r->inner, bands, band + 1) - first); \
     }                                                                                                        \
     break
 
-static int64_t bands_of(int64_t columns) { return (columns + COLUMNS - 1) / COLUMNS; }
+/* One for each thread, if columns are neither few nor many. */
+static int64_t bands_of(int64_t columns) {
+    int64_t fewest = (columns + COLUMNS - 1) / COLUMNS, most = (columns + FEWEST - 1) / FEWEST, threads = pool_threads();
+    return threads < fewest ? fewest : threads > most ? most : threads;
+}
 
 static void sum_task(void *context, int64_t chunk) {
     const reduction *r = context;

@@ -18,8 +18,10 @@ enum {
     FEWEST_LONG = 8,     /* where a row by itself is */
     LONG = 2000,         /* that much work */
     LARGE = 4000000,     /* work of a kernel for which threads are best asked by itself */
-    SUM_WORK = 80,       /* for each number that every block adds to: going to memory and back, it costs 4, a twentieth at most */
-    ROW_WORK = 4,        /* for each number of the rows that are handed over */
+    SUM_WORK = 80,       /* that there must be for each number that a block hands over to be summed */
+    MOST_SUMS = 200000,  /* of those, in all blocks: they stay in caches, and are little memory */
+    ROW_WORK = 4,        /* and for each number of rows that are handed over */
+    RETURNED = 5,        /* as often where they are returned, since blocks' rows must be joined for that */
     MOST_BLOCKS = 8,
     MOST_STAGES = 4,
     MOST_SIZES = 6       /* of batches that are tried */
@@ -34,6 +36,7 @@ typedef struct {
     int *stage;     /* sums of one stage are complete before the next begins */
     bool *computed; /* by blocks; what is cut, but not so, is there before: a batch, or what a large kernel makes of one */
     bool *wanted;   /* of what blocks compute: outside of its stage's blocks */
+    bool *returned; /* of what is wanted: by the graph's user, as one array */
     bool *apart;    /* of what is wanted: only by other stages' blocks, so that its own never become neighbours */
     int64_t *place; /* of what lies apart, in its blocks' results */
     int stage_count;
@@ -110,13 +113,14 @@ static void find_axes(cutting *c, int *axes) {
 typedef struct {
     double work;
     int others; /* kernels beside fused passes, for which threads are asked once anyway */
-    int64_t sums, rows; /* elements of what is wanted outside */
+    int64_t sums, rows; /* elements of what is wanted outside; returned ones count more */
     dtype type;
     bool mixed; /* dtypes of what is wanted */
 } stage_figures;
 
 static void find_wanted(cutting *c, node *const *outputs, int output_count, int *axes) {
     memset(c->wanted, false, (size_t)c->order->count * sizeof *c->wanted);
+    memset(c->returned, false, (size_t)c->order->count * sizeof *c->returned);
     memset(c->apart, true, (size_t)c->order->count * sizeof *c->apart);
     for (int k = 0; k < c->order->count; k++) {
         const node *n = c->order->nodes[k];
@@ -130,8 +134,10 @@ static void find_wanted(cutting *c, node *const *outputs, int output_count, int 
             if (!c->computed[k] || c->axis[in] < 0 || c->axis[in] != axes[i]) c->apart[in] = false;
         }
     }
-    for (int o = 0; o < output_count; o++)
-        if (c->computed[outputs[o]->number]) c->wanted[outputs[o]->number] = true, c->apart[outputs[o]->number] = false;
+    for (int o = 0; o < output_count; o++) {
+        int k = outputs[o]->number;
+        if (c->computed[k]) c->wanted[k] = c->returned[k] = true, c->apart[k] = false;
+    }
 }
 
 static stage_figures measure_stage(const cutting *c, int stage) {
@@ -147,7 +153,8 @@ static stage_figures measure_stage(const cutting *c, int stage) {
         f.type = n->type;
         any = true;
         f.mixed = f.mixed || n->shape.rank == MAX_RANK; /* no room for an axis of blocks */
-        *(c->axis[k] == SUMMED ? &f.sums : &f.rows) += shape_elements(n->shape);
+        if (c->axis[k] == SUMMED) f.sums += shape_elements(n->shape);
+        else f.rows += shape_elements(n->shape) * (c->returned[k] ? RETURNED : 1);
     }
     f.mixed = f.mixed || !any || !dtype_is_float(f.type);
     return f;
@@ -178,7 +185,8 @@ static double choose_stages(cutting *c, node *const *outputs, int output_count, 
     leave_views(c, outputs, output_count, axes);
     for (int stage = 0; stage < c->stage_count; stage++) {
         stage_figures f = measure_stage(c, stage);
-        bool few_results = (double)(f.sums * c->blocks) * SUM_WORK <= f.work && (double)f.rows * ROW_WORK <= f.work;
+        double sums = (double)(f.sums * c->blocks);
+        bool few_results = sums <= MOST_SUMS && sums * SUM_WORK <= f.work && (double)f.rows * ROW_WORK <= f.work;
         bool pays = !f.mixed && f.others > 0 && f.work >= ENOUGH && few_results;
         if (pays) work += f.work;
         for (int k = 0; !pays && k < c->order->count; k++)
@@ -197,6 +205,7 @@ static cutting *cutting_new(const node_list *order, int64_t rows, int64_t blocks
     c->stage = memory_scoped(count * sizeof *c->stage, what);
     c->computed = memory_scoped(count * sizeof *c->computed, what);
     c->wanted = memory_scoped(count * sizeof *c->wanted, what);
+    c->returned = memory_scoped(count * sizeof *c->returned, what);
     c->apart = memory_scoped(count * sizeof *c->apart, what);
     c->place = memory_scoped(count * sizeof *c->place, what);
     memset(c->computed, 0, count * sizeof *c->computed);

@@ -73,7 +73,7 @@ typedef struct {
     bool live, wanted;        /* reached from the outputs; one of them */
     bool is_constant;         /* every element is `constant` */
     double constant;
-    int level;                /* barriers between here and the outputs (see group_elementwise) */
+    int level;                /* barriers between here and the outputs (see find_levels) */
     int unit;                 /* the unit that computes it; -1 for leaves and views */
     int root;                 /* the item in whose memory it lies */
     int leaf;                 /* number of the leaf, or -1 */

@@ -32,8 +32,8 @@ end
 describe("sums of columns", function()
   for dtype in pairs(DTYPES) do
     it("of any number and length: " .. dtype, function()
-      for _, columns in ipairs { 1, 2, 15, 16, 17, 31, 63, 64, 65, 80, 127, 128, 129, 250, 257 } do
-        for _, length in ipairs { 1, 2, 3, 511, 513 } do
+      for _, columns in ipairs { 1, 2, 15, 16, 17, 31, 63, 64, 65, 80, 127, 128, 129, 250, 257, 513, 700 } do
+        for _, length in ipairs { 1, 3, 16, 17, 513 } do
           local x = tensor_of(columns + length, { length, columns }, dtype)
           local expected = sums_of_columns(x:tolist())
           on_threads({ 1, 2, 3 }, function() assert.same(expected, x:sum(1):tolist()) end)

@@ -8,7 +8,7 @@ local hessian = {}
 
 -- Columns of the Hessian at a time: enough to fill the processor, few enough to fit into its caches.
 local FEWEST, MOST = 32, 72
-local ROWS = 20000 -- columns times samples, where that lies between
+local PAIRS = 20000 -- columns times samples of a batch, where that lies between
 
 --- measure.hvp(model, loss, data, {layer =}) or (L, theta, {layer =}) -> f, n: f(v) is the Hessian of the mean loss over the
 --- whole data set times v (n), n the number of parameters (of the layer). Compiled once: the way to multiply often at one theta.
@@ -53,7 +53,7 @@ end
 -- which threads share out.
 local function width_of(self, size, columns)
   local x = self.batches[1][1]
-  columns = columns or math.max(FEWEST, math.min(MOST, x and ROWS // #x or 0))
+  columns = columns or math.max(FEWEST, math.min(MOST, x and PAIRS // #x or 0))
   local even = math.ceil(size / math.ceil(size / columns))
   return math.min((even + 7) // 8 * 8, columns, size)
 end
@@ -108,7 +108,7 @@ end
 --- is an error that names its size.
 function hessian.hessian(...)
   local self, options = objective.read("measure.hessian", { columns = report.none, layer = report.none }, ...)
-  local columns = options.columns and report.integer(self.who, "columns", options.columns, 1)
+  local columns = options.columns ~= nil and report.integer(self.who, "columns", options.columns, 1) or nil
   local _ <close> = self:follow(hessian.passes(self, options.layer, columns))
   return hessian.dense(self, options.layer, columns)(self.theta)
 end
