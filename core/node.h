@@ -25,6 +25,7 @@ struct node {
     array value;         /* value.storage == NULL while pending */
     bool weak;           /* a number from a script: takes the dtype of what it meets */
     bool exposed;        /* a user has held it: worth keeping when it is computed on the way */
+    bool passed;         /* it has been computed on the way, and was not kept */
     uint64_t mark;       /* the last traversal that came here, and the number it gave */
     int number;
 };

@@ -367,16 +367,30 @@ plan_figures plan_status(void) {
     return figures;
 }
 
+static void add_output(node_list *outputs, node *n) {
+    for (int o = 0; o < outputs->count; o++)
+        if (outputs->nodes[o] == n) return;
+    node_list_push(outputs, n);
+}
+
 /* Outside of traces, whatever a user has held and a kernel computes on the way is kept as well: who looks at a sum
- * today may look at its terms tomorrow. */
-static void add_exposed(node_list *outputs, const node_list *order) {
+ * today may look at its terms tomorrow. So is an elementwise value that was computed on the way before, if a new one is made
+ * of it: the averages of a hand-written optimiser, of which only the parameters are asked for, stay one step long. */
+static void add_kept(node_list *outputs, const node_list *order) {
     for (int k = 0; k < order->count; k++) {
         node *n = order->nodes[k];
-        bool already = false;
-        if (node_has_value(n) || !n->exposed || n->op->kind != KERNEL || n->input_count == 0) continue;
-        for (int o = 0; o < outputs->count; o++) already = already || outputs->nodes[o] == n;
-        if (!already) node_list_push(outputs, n);
+        if (node_has_value(n) || n->input_count == 0) continue;
+        if (n->exposed && n->op->kind == KERNEL) add_output(outputs, n);
+        for (int i = 0; i < n->input_count && !n->passed; i++) {
+            node *in = n->inputs[i];
+            while (!node_has_value(in) && in->op->kind == VIEW) in = in->inputs[0];
+            if (!node_has_value(in) && in->passed && in->op->kind == ELEMENTWISE) add_output(outputs, in);
+        }
     }
+}
+
+static void mark_passed(const node_list *order) {
+    for (int k = 0; k < order->count; k++) order->nodes[k]->passed = true;
 }
 
 /* A view of numbers that are there needs no plan: it is given its value at once. So where a slice begins is no part of
@@ -416,7 +430,7 @@ void evaluate(node *const *nodes, int count) {
             fail(ERROR_STATE, "a value was asked for while its function is being compiled or mapped: it is not known yet");
     if (resolve_views(order)) sort_pending(nodes, count, wanted, order);
     if (wanted->count == 0) return;
-    if (trace_level() == 0) add_exposed(wanted, order);
+    if (trace_level() == 0) add_kept(wanted, order);
     plan *p = cached_plan(order, wanted->nodes, wanted->count);
     array *leaves = passing_reserve((size_t)(order->count + wanted->count)), *values = leaves + order->count;
     int leaf_count = 0;
@@ -424,6 +438,7 @@ void evaluate(node *const *nodes, int count) {
         if (node_has_value(order->nodes[k])) leaves[leaf_count++] = order->nodes[k]->value;
     node_reserve_values(wanted->count); /* from here on only the run itself can fail */
     plan_run(p, leaves, values);
+    mark_passed(order);
     for (int k = 0; k < wanted->count; k++) node_retain(wanted->nodes[k]);
     for (int k = 0; k < wanted->count; k++) /* a node may have been asked for twice */
         if (node_has_value(wanted->nodes[k])) array_release(&values[k]);

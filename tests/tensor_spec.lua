@@ -537,6 +537,27 @@ describe("long programs", function()
     assert.is_true(plumb.memory().peak - before < 20 << 20, "peak " .. plumb.memory().peak - before)
   end)
 
+  it("averages that a loop carries along, and never asks for, stay one step long", function()
+    local function descend(steps, keep)
+      local theta, m, v = plumb.tensor({ 3, -2, 1 }, float64), plumb.zeros(3, float64), plumb.zeros(3, float64)
+      local made = {}
+      for step = 1, steps do
+        local g = plumb.grad(function(t) return (t * t * t:sin()):sum() end)(theta)
+        m = m * 0.9 + g * 0.1
+        v = v * 0.99 + g * g * 0.01
+        theta = (theta - m / (v:sqrt() + 1e-3) * 0.01):evaluate()
+        if keep then plumb.evaluate(m, v) end
+        made[step] = plumb.memory().plans_made
+      end
+      return theta, m, made
+    end
+    local theta, m, made = descend(60)
+    local expected_theta, expected_m = descend(60, true)
+    support.same_bits(expected_theta, theta, "theta")
+    support.same_bits(expected_m, m, "m")
+    assert.equal(made[10], made[60])
+  end)
+
   it("a graph 100,000 deep is differentiated and freed without overflowing the stack", function()
     local function f(x)
       for _ = 1, 100000 do x = x + 1 end
