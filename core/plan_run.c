@@ -367,6 +367,12 @@ plan_figures plan_status(void) {
     return figures;
 }
 
+/* Is there room for n, and more than that? */
+static bool is_affordable(const node *n) {
+    memory_figures memory = memory_status();
+    return (size_t)shape_elements(n->shape) * dtype_bytes(n->type) <= (memory.budget - memory.live) / 8;
+}
+
 static void add_output(node_list *outputs, node *n) {
     for (int o = 0; o < outputs->count; o++)
         if (outputs->nodes[o] == n) return;
@@ -384,7 +390,8 @@ static void add_kept(node_list *outputs, const node_list *order) {
         for (int i = 0; i < n->input_count && !n->passed; i++) {
             node *in = n->inputs[i];
             while (!node_has_value(in) && in->op->kind == VIEW) in = in->inputs[0];
-            if (!node_has_value(in) && in->passed && in->op->kind == ELEMENTWISE) add_output(outputs, in);
+            bool again = !node_has_value(in) && in->passed && in->op->kind == ELEMENTWISE;
+            if (again && is_affordable(in)) add_output(outputs, in);
         }
     }
 }
