@@ -91,6 +91,7 @@ end
 local options = read_arguments()
 prepare_data()
 local peers = options.alone and {} or find_peers()
+if not io.open("build/bench/limits") then error("build/bench/limits is not there: make build/bench/limits, or make bench", 0) end
 local limits = conversation.whole { "build/bench/limits" }
 print(("limits: sgemm %.0f GFLOP/s (one thread %.0f), dgemm %.0f, memory %.1f GB/s"):format(limits.sgemm / 1e9,
   limits.sgemm_1 / 1e9, limits.dgemm / 1e9, limits.bandwidth / 1e9))
