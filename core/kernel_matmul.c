@@ -170,6 +170,21 @@ static void dots_task(void *context, int64_t chunk) {
     else dot_rows_float64(p, begin, end);
 }
 
+static void outer_task(void *context, int64_t chunk) {
+    const product *p = context;
+    int64_t begin = pool_begin(p->m, p->chunks, chunk), end = pool_begin(p->m, p->chunks, chunk + 1);
+    if (p->type == FLOAT32) outer_rows_float32(p, begin, end, (const float *)(void *)p->packed);
+    else outer_rows_float64(p, begin, end, (const double *)(void *)p->packed);
+}
+
+/* A column times a row: nothing is summed. */
+static void outer_product(product *p) {
+    if (p->type == FLOAT32) outer_prepare_float32(p, (float *)(void *)p->packed);
+    else outer_prepare_float64(p, (double *)(void *)p->packed);
+    p->chunks = smaller(pool_chunks(p->m * p->n, ENOUGH), p->m);
+    pool_run(p->chunks, outer_task, p);
+}
+
 static int64_t dot_bands(const product *p) { return (p->m + dot_side(p->m) - 1) / dot_side(p->m); }
 
 static void dot_bands_task(void *context, int64_t chunk) {
@@ -276,6 +291,11 @@ void kernel_matmul(dtype type, int64_t m, int64_t n, int64_t k, char *out, matri
     product p = {.type = type, .m = m, .n = n, .k = k, .x = x, .y = y, .out = out};
     if (n == 1) { /* a column lies in memory as a row does */
         p.m = 1, p.n = m, p.x = flipped(y), p.y = flipped(x);
+    }
+    p.packed = scratch;
+    if (k == 1 && p.n >= lanes_of(type) && p.n % lanes_of(type) != 0) {
+        outer_product(&p);
+        return;
     }
     if (becomes_dots(&p)) {
         p.chunks = smaller(pool_chunks(m * n * k, ENOUGH), p.m);

@@ -57,6 +57,18 @@ describe("matmul", function()
     end
   end)
 
+  it("of a column and a row takes their products, wherever in memory rows begin", function()
+    for number, shape in ipairs { { 1, 17 }, { 2, 16 }, { 7, 31 }, { 50, 190 }, { 33, 100 }, { 5, 1001 }, { 900, 333 }, { 40, 9 } } do
+      check(shape[1], shape[2], 1, number)
+      for _, dtype in ipairs { "float32", "float64" } do
+        local x = plumb.randn({ shape[1], 1 }, { seed = number, dtype = dtype }):evaluate()
+        local y = plumb.randn({ 1, shape[2] }, { seed = number + 1, dtype = dtype }):evaluate()
+        local two = plumb.concat({ x:slice(1, 1, 1):reshape(-1), x:matmul(y):reshape(-1), y:reshape(-1) }, 1) -- behind another number
+        support.same_bits((x * y):evaluate(), two:slice(1, 2, x:matmul(y):numel() + 1):reshape(table.unpack(shape)), "a product")
+      end
+    end
+  end)
+
   it("is cut along long sums", function()
     for number, shape in ipairs { { 3, 5, 2047 }, { 4, 20, 2049 }, { 1, 1, 5000 }, { 9, 1, 4100 }, { 1, 30, 4097 }, { 20, 50, 4500 } } do
       check(shape[1], shape[2], shape[3], number)
