@@ -39,7 +39,7 @@ static void merge_axes(operand *a) {
 }
 
 void fused_choose_loads(fused *f, operand *operands) {
-    int64_t whole = FUSED_BLOCK_BYTES / (int64_t)dtype_bytes(f->type), period = 1, repeated = 0;
+    int64_t whole = FUSED_BLOCK_BYTES / (int64_t)dtype_bytes(f->type), line = 64 / (int64_t)dtype_bytes(f->type), period = 1, repeated = 0;
     for (int i = 0; i < f->operand_count; i++) {
         int64_t own = f->periods[i] = period_of(&operands[i]);
         f->loads[i] = operands[i].type != f->type ? LOAD_BYTES : operand_is_contiguous(&operands[i]) ? LOAD_DIRECT : LOAD_GENERAL;
@@ -56,6 +56,8 @@ void fused_choose_loads(fused *f, operand *operands) {
         if (f->loads[i] == LOAD_GENERAL) merge_axes(&operands[i]);
     }
     if (f->block == 0) f->block = whole / period * period;
+    /* Rows that are no whole number of cache lines: vectors that cross these would take twice as long. */
+    if (repeated == 0 && f->block % line != 0) f->block = (whole - period) / line * line;
 }
 
 /* Bytes / y: mostly an image / 255. */
@@ -133,14 +135,14 @@ static void load_general(const operand *a, int64_t begin, int64_t count, char *o
     }
 }
 
-/* Fills a block with a number, or with repeated rows. */
+/* Fills what blocks of `count` read with a number, or with repeated rows: one more than that, since a block may begin within one. */
 static void load_once(const operand *a, int64_t count, char *out) {
-    int64_t bytes = (int64_t)dtype_bytes(a->type), period = period_of(a);
+    int64_t bytes = (int64_t)dtype_bytes(a->type), period = period_of(a), room = FUSED_BLOCK_BYTES / bytes;
     if (period == 1) {
         gather_row(out, a->data, count, 0, bytes);
         return;
     }
-    if (period > count) period = count;
+    count = count + period < room ? count + period : room;
     memcpy(out, a->data, (size_t)(period * bytes));
     repeat_first(out, period, count, bytes);
 }
@@ -158,6 +160,8 @@ static void *place(const fused *f, const operand *operands, fused_place at, int6
     if (f->loads[number] == LOAD_DIRECT_BYTES) return operands[number].data + byte_offset / (int64_t)dtype_bytes(f->type);
     if (f->loads[number] == LOAD_REPEATED)
         return operands[number].data + byte_offset % (f->periods[number] * (int64_t)dtype_bytes(f->type));
+    if (f->loads[number] == LOAD_ONCE) /* a block may begin within a row */
+        return registers[f->registers[number]] + byte_offset % (f->periods[number] * (int64_t)dtype_bytes(f->type));
     return registers[f->registers[number]];
 }
 

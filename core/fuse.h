@@ -21,7 +21,7 @@ typedef struct {
 typedef enum {
     LOAD_DIRECT,   /* row-major: steps read it where it lies */
     LOAD_REPEATED, /* row-major and then again from the start, where some block ends: likewise */
-    LOAD_ONCE,     /* the same in every block: a number, or rows that fit a block a whole number of times */
+    LOAD_ONCE,     /* in a register from the start: a number, or rows that are much shorter than a block */
     LOAD_GENERAL,  /* any strides: gathered block by block */
     LOAD_BYTES,    /* row-major uint8, converted block by block */
     LOAD_DIRECT_BYTES /* row-major uint8, for a step that converts it */
