@@ -49,7 +49,7 @@ typedef struct {
     const float *x, *g;
     const float *weights;     /* (blocks of ROWS filters, POINTS, channels, ROWS) */
     float *y, *rooms, *sums;  /* sums (chunks, POINTS, channels, filter_vectors * LANES) */
-    atomic_bool *taken;       /* [room_count]; the first rooms stay in the caches */
+    atomic_bool *taken;       /* [room_count] */
 } winograd;
 
 /* Where the pieces of an image lie that some tiles see, or fill. Columns beyond the image are masked, and so are whole rows. */
@@ -280,7 +280,7 @@ static int64_t chunk_begin(const winograd *k, int64_t chunk) {
 }
 
 static int64_t take_room(const winograd *k) {
-    int64_t number = 0;
+    int64_t number = pool_thread() % k->room_count; /* its own: that is in its cache */
     while (atomic_exchange(&k->taken[number], true)) {
         number = (number + 1) % k->room_count;
         if (number == 0) sched_yield(); /* more threads than rooms */

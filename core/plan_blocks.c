@@ -347,10 +347,11 @@ static void block_task(void *context, int64_t block) {
     blocks_job *job = context;
     const node *y = job->call;
     const operand *rooms = &job->inputs[y->input_count];
-    int number = 0;
+    const int count = (int)rooms->shape.size[0];
+    int number = pool_thread() % count; /* its own: that is in its cache */
     for (int i = 0; i < y->input_count; i++) __builtin_prefetch(&job->inputs[i]); /* another processor has written them */
-    while (atomic_exchange(&job->taken[number], true)) { /* the first ones are in caches */
-        number = (number + 1) % (int)rooms->shape.size[0];
+    while (atomic_exchange(&job->taken[number], true)) {
+        number = (number + 1) % count;
         if (number == 0) sched_yield(); /* more threads than when this was planned */
     }
     char *room = rooms->data + number * rooms->shape.size[1], **leaves = (char **)(void *)room;

@@ -57,6 +57,9 @@ static void share_out(int64_t chunks, int threads) {
 }
 
 static _Thread_local bool within_task;
+static _Thread_local int own_number; /* 0: the main thread's */
+
+int pool_thread(void) { return own_number; }
 
 static void take_chunks(int thread) {
     within_task = true;
@@ -86,7 +89,7 @@ static bool join_job(unsigned long *last) {
 
 static void *helper_main(void *number) {
     unsigned long last = 0;
-    int thread = (int)(intptr_t)number;
+    const int thread = own_number = (int)(intptr_t)number;
     for (;;) {
         for (int spin = 0; spin < SPINS && !is_offered(atomic_load(&state), last); spin++) relax(spin);
         if (!is_offered(atomic_load(&state), last)) {

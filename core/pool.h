@@ -15,6 +15,9 @@ void pool_run(int64_t chunks, void (*task)(void *context, int64_t chunk), void *
 void pool_end_early(bool on);
 bool pool_ends(void);
 
+/* The number of the thread that asks, less than pool_threads() mostly: for what should stay in its processor's caches. */
+int pool_thread(void);
+
 /* The number of chunks for `work` units when one chunk should hold at least `grain` of them: at most 64. */
 int64_t pool_chunks(int64_t work, int64_t grain);
 /* The half-open range of chunk number `chunk` when `count` items are cut into `chunks`. */
