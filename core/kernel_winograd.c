@@ -8,7 +8,6 @@
  * Transforms work on LANES tiles (or filters) at a time: their pieces of images are read into rows and turned into columns. */
 #include "kernel_winograd.h"
 
-#include <sched.h>
 #include <stdatomic.h>
 #include <string.h>
 
@@ -279,18 +278,9 @@ static int64_t chunk_begin(const winograd *k, int64_t chunk) {
     return smaller(pool_begin(k->vectors, k->chunks, chunk) * LANES, k->tiles);
 }
 
-static int64_t take_room(const winograd *k) {
-    int64_t number = pool_thread() % k->room_count; /* its own: that is in its cache */
-    while (atomic_exchange(&k->taken[number], true)) {
-        number = (number + 1) % k->room_count;
-        if (number == 0) sched_yield(); /* more threads than rooms */
-    }
-    return number;
-}
-
 static void convolve_task(void *context, int64_t chunk) {
     const winograd *k = context;
-    int64_t begin = chunk_begin(k, chunk), end = chunk_begin(k, chunk + 1), number = take_room(k);
+    int64_t begin = chunk_begin(k, chunk), end = chunk_begin(k, chunk + 1), number = pool_take_room(k->taken, k->room_count);
     convolve_lot(k, begin, end - begin, k->rooms + number * k->room);
     atomic_store(&k->taken[number], false);
 }
@@ -411,7 +401,7 @@ static void weigh_lot(const winograd *k, int64_t first, int64_t count, float *ro
 static void weigh_task(void *context, int64_t chunk) {
     const winograd *k = context;
     const int64_t count = POINTS * k->c->channels * k->filter_vectors * LANES;
-    int64_t begin = chunk_begin(k, chunk), end = chunk_begin(k, chunk + 1), number = take_room(k);
+    int64_t begin = chunk_begin(k, chunk), end = chunk_begin(k, chunk + 1), number = pool_take_room(k->taken, k->room_count);
     float *sums = k->sums + chunk * count;
     memset(sums, 0, (size_t)count * sizeof *sums);
     for (int64_t first = begin; first < end && !pool_ends(); first += LOT)

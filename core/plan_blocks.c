@@ -1,7 +1,6 @@
 #include "plan_blocks.h"
 
 #include <math.h>
-#include <sched.h>
 #include <stdatomic.h>
 #include <string.h>
 
@@ -347,13 +346,8 @@ static void block_task(void *context, int64_t block) {
     blocks_job *job = context;
     const node *y = job->call;
     const operand *rooms = &job->inputs[y->input_count];
-    const int count = (int)rooms->shape.size[0];
-    int number = pool_thread() % count; /* its own: that is in its cache */
     for (int i = 0; i < y->input_count; i++) __builtin_prefetch(&job->inputs[i]); /* another processor has written them */
-    while (atomic_exchange(&job->taken[number], true)) {
-        number = (number + 1) % count;
-        if (number == 0) sched_yield(); /* more threads than when this was planned */
-    }
+    int64_t number = pool_take_room(job->taken, rooms->shape.size[0]);
     char *room = rooms->data + number * rooms->shape.size[1], **leaves = (char **)(void *)room;
     const int64_t *place = y->attributes + PLACES;
     for (int i = 0; i < y->input_count; i++, place += 2)
@@ -485,20 +479,15 @@ static const node_list *sorted(const node_list *before, node *const *outputs, in
 
 /* --- which batch ------------------------------------------------------------------------------------------------------------------ */
 
-static double work_below(const node_list *order, double limit) {
-    double work = 0;
-    for (int k = 0; k < order->count; k++)
-        if (!node_is_leaf(order->nodes[k]) && work_of(order->nodes[k]) < limit) work += work_of(order->nodes[k]);
-    return work;
-}
+/* Work of the kernels below the limit: of those with so many rows, or of all. */
+enum { ANY_ROWS = -1 };
 
-/* Of what has so many rows. */
-static double work_on_rows(const node_list *order, double limit, int64_t rows) {
+static double work_below(const node_list *order, double limit, int64_t rows) {
     double work = 0;
     for (int k = 0; k < order->count; k++) {
         const node *n = order->nodes[k];
-        bool counts = !node_is_leaf(n) && n->shape.rank > 0 && n->shape.size[0] == rows && work_of(n) < limit;
-        if (counts) work += work_of(n);
+        bool fits = rows == ANY_ROWS || (n->shape.rank > 0 && n->shape.size[0] == rows);
+        if (fits && !node_is_leaf(n) && work_of(n) < limit) work += work_of(n);
     }
     return work;
 }
@@ -527,12 +516,12 @@ static int find_sizes(const node_list *order, int64_t *sizes) {
 /* What most work is done by, of kernels below the limit; NULL where that is not more than `least`. */
 static cutting *best_cutting(const node_list *order, node *const *outputs, int output_count, int *axes, double limit, double least) {
     int64_t sizes[MOST_SIZES];
-    double most = least, work = work_below(order, limit);
+    double most = least, work = work_below(order, limit, ANY_ROWS);
     cutting *best = NULL;
     if (work < ENOUGH) return NULL;
     int count = find_sizes(order, sizes);
     for (int s = 0; s < count; s++) {
-        int64_t blocks = blocks_for(sizes[s], work_on_rows(order, limit, sizes[s]));
+        int64_t blocks = blocks_for(sizes[s], work_below(order, limit, sizes[s]));
         if (blocks == 0) continue;
         cutting *c = cutting_new(order, sizes[s], blocks, limit);
         find_axes(c, axes);
@@ -544,7 +533,7 @@ static cutting *best_cutting(const node_list *order, node *const *outputs, int o
 
 /* Most of a computation, or else what stands between its large kernels. */
 static const cutting *find_cutting(const node_list *order, node *const *outputs, int output_count, int *axes) {
-    const cutting *all = best_cutting(order, outputs, output_count, axes, INFINITY, work_below(order, INFINITY) / 2);
+    const cutting *all = best_cutting(order, outputs, output_count, axes, INFINITY, work_below(order, INFINITY, ANY_ROWS) / 2);
     return all != NULL ? all : best_cutting(order, outputs, output_count, axes, LARGE, 0);
 }
 

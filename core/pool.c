@@ -59,12 +59,19 @@ static void share_out(int64_t chunks, int threads) {
 static _Thread_local bool within_task;
 static _Thread_local int own_number; /* 0: the main thread's */
 
-int pool_thread(void) { return own_number; }
+int64_t pool_take_room(atomic_bool *taken, int64_t count) {
+    int64_t number = own_number % count;
+    while (atomic_exchange(&taken[number], true)) {
+        number = (number + 1) % count;
+        if (number == 0) sched_yield(); /* more threads than rooms */
+    }
+    return number;
+}
 
-static void take_chunks(int thread) {
+static void take_chunks(void) {
     within_task = true;
     for (int k = 0; k < share_count; k++) {
-        int share = (thread + k) % share_count;
+        int share = (own_number + k) % share_count;
         while (!pool_ends()) {
             int64_t chunk = atomic_fetch_add(&shares[share].next, 1);
             if (chunk >= shares[share].end) break;
@@ -89,7 +96,7 @@ static bool join_job(unsigned long *last) {
 
 static void *helper_main(void *number) {
     unsigned long last = 0;
-    const int thread = own_number = (int)(intptr_t)number;
+    own_number = (int)(intptr_t)number;
     for (;;) {
         for (int spin = 0; spin < SPINS && !is_offered(atomic_load(&state), last); spin++) relax(spin);
         if (!is_offered(atomic_load(&state), last)) {
@@ -100,7 +107,7 @@ static void *helper_main(void *number) {
             pthread_mutex_unlock(&lock);
         }
         if (!join_job(&last)) continue;
-        take_chunks(thread);
+        take_chunks();
         atomic_fetch_sub(&state, 1);
     }
     return NULL;
@@ -162,7 +169,7 @@ void pool_run(int64_t chunks, void (*task)(void *context, int64_t chunk), void *
         pthread_cond_broadcast(&wake);
         pthread_mutex_unlock(&lock);
     }
-    take_chunks(0);
+    take_chunks();
     atomic_fetch_and(&state, ~(unsigned long)OPEN);
     for (int spin = 0; atomic_load(&state) & AT_WORK; spin = (spin + 1) % SPINS) relax(spin);
 }

@@ -3,6 +3,7 @@
 #ifndef PLUMB_POOL_H
 #define PLUMB_POOL_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -15,8 +16,9 @@ void pool_run(int64_t chunks, void (*task)(void *context, int64_t chunk), void *
 void pool_end_early(bool on);
 bool pool_ends(void);
 
-/* The number of the thread that asks, less than pool_threads() mostly: for what should stay in its processor's caches. */
-int pool_thread(void);
+/* Takes one of `count` rooms that a task works in, its thread's own if that is free, since it is in its processor's cache: the number
+ * of one that is not `taken`. Waits while there is none; who is done clears its flag. */
+int64_t pool_take_room(atomic_bool *taken, int64_t count);
 
 /* The number of chunks for `work` units when one chunk should hold at least `grain` of them: at most 64. */
 int64_t pool_chunks(int64_t work, int64_t grain);

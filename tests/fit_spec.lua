@@ -1,11 +1,11 @@
 --- plumb.fit: the training loop.
 local plumb = require "plumb"
 local support = require "support"
-local folders = require "folders"
-local read = folders.read
+local fits = require "fits"
 local nn, optim = plumb.nn, plumb.optim
 
 local flat, fails_here = support.flat, support.fails_here
+local network, train = fits.network, fits.train
 
 local function regression(n)
   local x = plumb.linspace(-1, 1, n or 50):reshape(-1, 1)
@@ -16,38 +16,6 @@ end
 local function classification(n)
   local x = plumb.randn({ n or 60, 2 }, { seed = 1 })
   return { x = x, y = (x:sum(2):gt(0):long() + 1) }
-end
-
-local function network(widths, dtype)
-  plumb.manual_seed(7)
-  local layers = {}
-  for i = 1, #widths - 1 do
-    layers[#layers + 1] = nn.Linear(widths[i], widths[i + 1])
-    if i < #widths - 1 then layers[#layers + 1] = nn.Tanh() end
-  end
-  local model = nn.Sequential(layers)
-  return dtype == "float64" and model:double() or model
-end
-
-local function train(model, set, options)
-  local all = { loss = nn.MSELoss(), optimizer = optim.Adam { lr = 0.01 }, batch = 16, progress = false }
-  for name, value in pairs(options or {}) do all[name] = value end
-  return plumb.fit(model, set, all)
-end
-
--- The bytes of this process that are in memory.
-local function resident()
-  collectgarbage()
-  collectgarbage()
-  return tonumber(read("/proc/self/statm"):match("%d+ (%d+)")) * 4096
-end
-
-local function assert_flat(live, bytes)
-  local grown, held = resident() - bytes, support.live_bytes() - live
-  -- The address sanitizer keeps what was freed for a while.
-  local sanitized = read("/proc/self/maps"):find("libasan", 1, true)
-  assert.is_true(sanitized ~= nil or grown < 512 * 1024, "resident memory grew by " .. grown)
-  assert.is_true(held < 4096, "the core holds more by " .. held)
 end
 
 -- ---- what a run is ----
@@ -525,59 +493,6 @@ describe("fit's arguments", function()
     fails_here(function() train(model, set, { loss = function() return 3 end }) end, "tensor", "number")
     fails_here(function() train(model, set, { loss = function(o) return o:mean():item() end }) end, "being compiled")
     assert.equal(1, train(model, set).epoch)
-  end)
-end)
-
--- ---- memory ----
-
-describe("memory", function()
-  it("stays flat over a thousand steps of fit", function()
-    local model, set = network { 20, 50, 1 }, { x = plumb.rand(500, 20):evaluate(), y = plumb.rand(500, 1):evaluate() }
-    train(model, set, { epochs = 10 })
-    local live, bytes = support.live_bytes(), resident()
-    local run = train(model, set, { epochs = 32, validate = set })
-    assert.is_true(run.step >= 1000)
-    run = nil -- luacheck: ignore
-    assert_flat(live, bytes)
-  end)
-
-  it("stays flat over a thousand steps of a loop written by hand", function()
-    local model, optimizer = network { 20, 50, 1 }, optim.Adam()
-    local x, y = plumb.rand(64, 20):evaluate(), plumb.rand(64, 1):evaluate()
-    local total = plumb.tensor(0)
-    local loss_and_gradient = plumb.value_and_grad(function(theta) return nn.mse_loss(model:at(theta)(x), y) end)
-    local function steps(n)
-      for _ = 1, n do
-        local loss, gradient = loss_and_gradient(model.theta)
-        model.theta = optimizer:step(model.theta, gradient)
-        total = total + loss
-      end
-    end
-    steps(200)
-    local live, bytes = support.live_bytes(), resident()
-    steps(1000)
-    assert_flat(live, bytes)
-    assert.is_true(total:item() > 0)
-  end)
-
-  it("beyond the budget is an error that names shape and bytes, and training goes on with more", function()
-    local budget = plumb.memory().budget
-    local model, set = network { 64, 512, 1 }, { x = plumb.rand(256, 64):evaluate(), y = plumb.rand(256, 1):evaluate() }
-    local before = flat(model.theta)
-    local expected = network { 64, 512, 1 }
-    train(expected, set, { epochs = 2 })
-    local ok, message
-    support.live_bytes()
-    plumb.memory_budget(plumb.memory().live + 200 * 1000)
-    ok, message = pcall(train, model, set, { epochs = 2 })
-    plumb.memory_budget(budget)
-    assert.is_false(ok)
-    assert.is_truthy(message:find("%d+[%d,.]* ?%a*bytes") or message:find("%d+[%d,.]* ?[KMk]i?B"), message)
-    assert.is_truthy(message:find("budget", 1, true), message)
-    assert.is_truthy(message:find("%(%d+") or message:find("workspace"), message)
-    assert.same(before, flat(model.theta))
-    train(model, set, { epochs = 2 })
-    support.same_bits(model.theta, expected.theta, "theta")
   end)
 end)
 
