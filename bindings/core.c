@@ -77,7 +77,7 @@ static const documented_function documented[] = {
     {"memory_budget", memory_budget,
      "memory_budget(bytes): the most that tensors may hold; beyond it is an error. The default is three quarters of the "
      "machine's memory."},
-    {"cpu_kernel", cpu_kernel, "cpu_kernel() -> the vectors that the kernels were compiled for, such as \"AVX-512\"."},
+    {"cpu_kernel", cpu_kernel, "cpu_kernel() -> the processor's units that the kernels use, such as \"AVX-512\" or \"AVX-512, AMX\"."},
     {NULL, NULL, NULL}};
 
 int luaopen_plumb_core(lua_State *L);

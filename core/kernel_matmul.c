@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "kernel_matmul.h"
+#include "kernel_split.h"
 #include "kernels.h"
 #include "pool.h"
 
@@ -251,7 +252,8 @@ static int64_t packed_bytes(dtype type, int64_t count, int64_t k) {
 }
 
 size_t kernel_matmul_scratch(dtype type, int64_t m, int64_t n, int64_t k) {
-    return (size_t)(packed_bytes(type, m, k) + packed_bytes(type, n, k));
+    size_t bytes = (size_t)(packed_bytes(type, m, k) + packed_bytes(type, n, k)), split = type == FLOAT32 ? kernel_split_scratch(m, n, k) : 0;
+    return bytes > split ? bytes : split;
 }
 
 /* A number of the result is the same sum however rows and panels are shared out, so the threads may count here: each has the same
@@ -288,6 +290,7 @@ void kernel_matmul(dtype type, int64_t m, int64_t n, int64_t k, char *out, matri
         memset(out, 0, (size_t)(m * n) * dtype_bytes(type));
         return;
     }
+    if (type == FLOAT32 && kernel_split_pays(m, n, k, x, y) && kernel_split(m, n, k, (float *)(void *)out, x, y, scratch)) return;
     product p = {.type = type, .m = m, .n = n, .k = k, .x = x, .y = y, .out = out};
     if (n == 1) { /* a column lies in memory as a row does */
         p.m = 1, p.n = m, p.x = flipped(y), p.y = flipped(x);
@@ -338,7 +341,7 @@ void kernel_matmul_panel(int64_t m, int64_t k, const float *x, int64_t row_strid
 
 const char *kernel_matmul_name(void) {
 #if defined __AVX512F__
-    return "AVX-512";
+    return kernel_split_works() ? "AVX-512, AMX" : "AVX-512";
 #elif defined __AVX2__
     return "AVX2";
 #else

@@ -35,6 +35,6 @@ void kernel_matmul(dtype type, int64_t m, int64_t n, int64_t k, char *out, matri
 /* The same on the calling thread alone, into rows of out row_stride elements apart; with `add` it is added to them. */
 void kernel_matmul_piece(dtype type, int64_t m, int64_t n, int64_t k, matrix x, matrix y, char *out, int64_t row_stride,
                          bool add, char *scratch);
-const char *kernel_matmul_name(void); /* the vectors it was compiled for, e.g. "AVX-512" */
+const char *kernel_matmul_name(void); /* the units of the processor that it uses, e.g. "AVX-512, AMX" */
 
 #endif

@@ -75,10 +75,98 @@ describe("matmul", function()
     end
   end)
 
+  describe("from numbers in parts, where the processor multiplies short ones fast,", function()
+    local function pair(m, n, k, seed)
+      return plumb.randn({ m, k }, { seed = seed }):evaluate(), plumb.randn({ k, n }, { seed = seed + 1 }):evaluate()
+    end
+
+    local function exactly(x, y) return reference(x:double(), y:double()) end
+
+    -- The product as float32 gives it when every number of a sum is added in turn.
+    local function in_turn(x, y)
+      local sums = plumb.zeros(x:size(1), y:size(2))
+      for k = 1, x:size(2) do sums = (sums + x:slice(2, k, k) * y:slice(1, k, k)):evaluate() end
+      return sums
+    end
+
+    local function rms(z, exact) return (z:double() - exact):square():mean():sqrt():item() end
+
+    it("equals sums of products at the edges of tiles, groups and slices", function()
+      local number = 0
+      for _, m in ipairs { 48, 63, 64, 65, 81, 257 } do
+        for _, n in ipairs { 48, 49, 96, 127, 160 } do
+          check(m, n, ({ 448, 479, 480, 481, 512, 777, 801, 840 })[number % 8 + 1], number, 2)
+          number = number + 1
+        end
+      end
+      for layout = 0, 15 do check(100, 101, 130, layout, 2) end
+      for layout = 0, 15 do check(101, 50, 1700, layout, 2) end
+      check(70, 1400, 1100, 1, 2) -- more groups than stay in the cache, in two slices
+      check(1400, 70, 1100, 4, 2)
+    end)
+
+    it("is at least as precise as sums in float32", function()
+      for _, size in ipairs { 64, 300, 1000 } do
+        local x, y = pair(70, 260, size, size)
+        local exact = exactly(x, y)
+        assert.is_true(rms(x:matmul(y), exact) <= rms(in_turn(x, y), exact), "of " .. size)
+        assert.is_true(rms(x:abs():matmul(y:abs()), exactly(x:abs(), y:abs())) <=
+          rms(in_turn(x:abs(), y:abs()), exactly(x:abs(), y:abs())), "without signs, of " .. size)
+      end
+    end)
+
+    it("is precise for numbers of any size", function()
+      for _, scales in ipairs { { 1e-30, 1e30 }, { 1e30, 1e-30 }, { 1e-36, 1e36 }, { 1e37, 1e-10 }, { 1e-12, 1e-12 }, { 1e-41, 1e37 } } do
+        local x, y = pair(64, 130, 128, 7)
+        x, y = (x * scales[1]):evaluate(), (y * scales[2]):evaluate()
+        local exact = exactly(x, y)
+        local size = scales[1] * scales[2] * 128 ^ 0.5
+        assert.is_true(rms(x:matmul(y), exact) < 4e-7 * size, scales[1] .. " by " .. scales[2])
+      end
+      local x, y = pair(64, 130, 128, 8)
+      local rows = (x * 10 ^ plumb.linspace(-30, 0, 64):reshape(64, 1)):evaluate() -- each row of its own size
+      local error = ((rows:matmul(y):double() - exactly(rows, y)) / rows:double():abs():max(2, true)):abs():max():item()
+      assert.is_true(error < 1e-4, "rows of different sizes: " .. error)
+    end)
+
+    it("keeps whole numbers whole", function()
+      local x = (plumb.rand({ 90, 200 }, { seed = 1 }) * 2000 - 1000):round():evaluate()
+      local y = (plumb.rand({ 200, 90 }, { seed = 2 }) * 60 - 30):round():evaluate()
+      support.same_bits(exactly(x, y):float():evaluate(), x:matmul(y):evaluate(), "whole numbers")
+      support.same_bits(plumb.zeros(90, 90):evaluate(), (x * 0):matmul(y):abs():evaluate(), "nothing")
+    end)
+
+    it("keeps infinities, NaN and overflows where they belong", function()
+      for _, value in ipairs { math.huge, -math.huge, 0 / 0, 3.4e38 } do
+        local x, y = pair(65, 130, 128, 9)
+        x, y = x:abs():evaluate(), y:abs():evaluate()
+        x = plumb.where(plumb.arange(1, 65 * 128):reshape(65, 128):eq(10 * 128 + 5), plumb.full({}, value), x):evaluate() -- row 11
+        for _, product in ipairs { x:matmul(y), y:t():matmul(x:t()):t() } do
+          local exact, got = support.accessor(exactly(x, y):float()), support.accessor(product)
+          for j = 1, 130 do
+            local a, b = exact(11, j), got(11, j)
+            assert.is_true(a == b or (a ~= a and b ~= b) or math.abs(a - b) <= 1e-6 * math.abs(a), ("%g: %g is not %g"):format(value, b, a))
+            assert.is_true(math.abs(exact(12, j) - got(12, j)) < 1e-3)
+          end
+        end
+      end
+    end)
+  end)
+
+  it("sees any NaN", function()
+    for _, bits in ipairs { 0x7fffffff, 0xffffffff, 0x7f800001, 0xff800001, 0x7fc00000, 0xffc00000 } do
+      local x = plumb.ones(64, 128):evaluate()
+      local nan = plumb.full({}, (string.unpack("f", string.pack("I4", bits))))
+      x = plumb.where(plumb.arange(1, 64 * 128):reshape(64, 128):eq(777), nan, x):evaluate() -- row 7
+      local sums = support.accessor(x:matmul(plumb.ones(128, 64)))
+      for j = 1, 64 do assert.is_true(sums(7, j) ~= sums(7, j) and sums(8, j) == 128, ("%x"):format(bits)) end
+    end
+  end)
+
   it("gives the same bits with 1, 2 and 4 threads", function()
     local before = plumb.threads()
     for _, shape in ipairs { { 300, 200, 100 }, { 17, 900, 300 }, { 2000, 10, 300 }, { 1, 3000, 2000 }, { 40, 40, 6000 },
-      { 30, 12, 20000 }, { 600, 50, 784 }, { 600, 10, 512 }, { 64, 500, 784 } } do
+      { 30, 12, 20000 }, { 600, 50, 784 }, { 600, 10, 512 }, { 64, 500, 784 }, { 1000, 300, 1700 }, { 90, 120, 100 } } do
       local x = plumb.randn({ shape[1], shape[3] }, { seed = 1 }):evaluate()
       local y = plumb.randn({ shape[2], shape[3] }, { seed = 2 }):evaluate():t()
       local many = plumb.randn({ 300, 20, 30 }, { seed = 3 }):evaluate()
