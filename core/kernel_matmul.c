@@ -252,8 +252,7 @@ static int64_t packed_bytes(dtype type, int64_t count, int64_t k) {
 }
 
 size_t kernel_matmul_scratch(dtype type, int64_t m, int64_t n, int64_t k) {
-    size_t bytes = (size_t)(packed_bytes(type, m, k) + packed_bytes(type, n, k)), split = type == FLOAT32 ? kernel_split_scratch(m, n, k) : 0;
-    return bytes > split ? bytes : split;
+    return (size_t)(packed_bytes(type, m, k) + packed_bytes(type, n, k));
 }
 
 /* A number of the result is the same sum however rows and panels are shared out, so the threads may count here: each has the same
@@ -290,7 +289,7 @@ void kernel_matmul(dtype type, int64_t m, int64_t n, int64_t k, char *out, matri
         memset(out, 0, (size_t)(m * n) * dtype_bytes(type));
         return;
     }
-    if (type == FLOAT32 && kernel_split_pays(m, n, k, x, y) && kernel_split(m, n, k, (float *)(void *)out, x, y, scratch)) return;
+    if (type == FLOAT32 && kernel_split_pays(m, n, k) && kernel_split(m, n, k, (float *)(void *)out, x, y, NO_IMAGES, 1)) return;
     product p = {.type = type, .m = m, .n = n, .k = k, .x = x, .y = y, .out = out};
     if (n == 1) { /* a column lies in memory as a row does */
         p.m = 1, p.n = m, p.x = flipped(y), p.y = flipped(x);
@@ -319,6 +318,32 @@ void kernel_matmul(dtype type, int64_t m, int64_t n, int64_t k, char *out, matri
     }
     share_out(&p);
     multiply_slices(&p, false);
+}
+
+bool kernel_matmul_takes_images(int64_t m, int64_t n, int64_t k) { return kernel_split_pays(m, n, k); }
+
+size_t kernel_matmul_images_scratch(int64_t m, int64_t n, int64_t k, images which) {
+    return kernel_matmul_scratch(FLOAT32, m, n, k) + (size_t)((which == X_IMAGES ? m : n) * k) * sizeof(float);
+}
+
+/* numbers (rows, columns), row-major = bytes / divisor. */
+static void numbers_of(float *numbers, int64_t rows, int64_t columns, matrix bytes, float divisor) {
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t j = 0; j < columns; j++)
+            numbers[i * columns + j] = (float)(uint8_t)bytes.data[i * bytes.row_stride + j * bytes.column_stride] / divisor;
+}
+
+void kernel_matmul_images(int64_t m, int64_t n, int64_t k, char *out, matrix x, matrix y, images which, float divisor, char *scratch) {
+    if (kernel_split(m, n, k, (float *)(void *)out, x, y, which, divisor)) return;
+    char *numbers = scratch + kernel_matmul_scratch(FLOAT32, m, n, k);
+    if (which == X_IMAGES) {
+        numbers_of((float *)(void *)numbers, m, k, x, divisor);
+        x = (matrix){numbers, k, 1};
+    } else {
+        numbers_of((float *)(void *)numbers, n, k, flipped(y), divisor);
+        y = (matrix){numbers, 1, k};
+    }
+    kernel_matmul(FLOAT32, m, n, k, out, x, y, scratch);
 }
 
 void kernel_matmul_piece(dtype type, int64_t m, int64_t n, int64_t k, matrix x, matrix y, char *out, int64_t row_stride,

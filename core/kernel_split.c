@@ -5,8 +5,10 @@
  * float32's own products (Henry, Tang and Heinecke 2019, Leveraging the bfloat16 artificial intelligence datatype for
  * higher-precision computations).
  *
- * One side of the product is packed as a whole, the other in bands of rows (or columns), a slice of k at a time, by the thread that
- * multiplies it. Each number of the result is one sum in a fixed order, whatever the threads. */
+ * Where one side is images, bytes, these have one part, and three products do: the other side is divided by their divisor instead.
+ *
+ * Each thread computes a part of the result in memory of its own: it packs a block of one side, which stays in its second-level
+ * cache, and the other side group by group. Each number of the result is one sum in a fixed order, whatever the threads. */
 #include "kernel_split.h"
 
 #if defined __AMX_TILE__ && defined __AMX_BF16__ && defined __AVX512F__ && defined __linux__
@@ -30,15 +32,20 @@ enum {
     GROUP = 2 * SIDE,                /* rows, or columns, that are multiplied at a time */
     PARTS = 3,
     TILE_BYTES = SIDE * SIDE * 4,
-    STEP_BYTES = 2 * PARTS * TILE_BYTES, /* GROUP x DEPTH numbers, packed */
+    STEP_BYTES = 2 * PARTS * TILE_BYTES, /* GROUP x DEPTH numbers, packed; those of images take a third */
     SLICE = 25,                      /* steps of DEPTH, at most, of which the sums stay in tiles */
-    BLOCK = 200,                     /* steps of the shared side in the second-level cache */
+    BLOCK_BYTES = 200 * STEP_BYTES,  /* of one side, packed */
     CHUNK = 1000000,                 /* multiplications that are worth another thread's attention */
     MOST_CHUNKS = 64
 };
 
+/* Bytes; numbers that meet them, which are divided; or numbers. */
+typedef enum { IMAGES, DIVIDED, NUMBERS } content_kind;
+
 typedef struct {
-    const float *data;
+    content_kind content;
+    float divisor;
+    const char *data;
     int64_t count;     /* rows of x, or columns of y */
     int64_t stride;    /* from one to the next */
     int64_t depth;     /* k */
@@ -46,15 +53,17 @@ typedef struct {
     bool pairs_across; /* tiles hold a row of x in a row, a column of y in a column, with two numbers in 32 bits along k */
 } side;
 
+static int parts_of(content_kind c) { return c == IMAGES ? 1 : PARTS; }
+static int64_t bytes_of(content_kind c) { return c == IMAGES ? 1 : (int64_t)sizeof(float); }
+static int64_t step_bytes(const side *s) { return 2 * parts_of(s->content) * TILE_BYTES; }
+
 typedef struct {
-    int64_t n;
     int64_t steps, slice; /* of DEPTH: all, and those of a slice */
-    side shared, band;
-    bool band_is_rows;
+    side rows, columns;   /* of x, and of y */
+    int64_t row_chunks, column_chunks;
     float *out; /* (m, n) */
-    int64_t chunks;
-    char *packed;                     /* the shared side */
-    uint32_t largest[2][MOST_CHUNKS]; /* the upper halves of the largest |numbers| in the shared side and in the band */
+    int64_t out_stride;
+    uint32_t largest[2][MOST_CHUNKS]; /* the upper halves of the largest |numbers| of rows and of columns */
 } split;
 
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -71,7 +80,11 @@ static inline __m512i halves(__m512i lower, __m512i upper) {
 }
 
 /* A pair of numbers in each column of 32 bits, in the row of a tile of each part. */
-static inline __attribute__((always_inline)) void store_parts(VECTOR lower, VECTOR upper, char *row, __m512i *largest) {
+static inline __attribute__((always_inline)) void store_parts(VECTOR lower, VECTOR upper, content_kind content, char *row, __m512i *largest) {
+    if (content == IMAGES) {
+        _mm512_store_si512(row, halves((__m512i)lower, (__m512i)upper));
+        return;
+    }
     const __m512i magnitudes = _mm512_and_si512(halves((__m512i)lower, (__m512i)upper), _mm512_set1_epi16(0x7fff));
     *largest = _mm512_max_epu16(*largest, magnitudes);
 #pragma GCC unroll 3
@@ -84,72 +97,81 @@ static inline __attribute__((always_inline)) void store_parts(VECTOR lower, VECT
 }
 
 /* The first `count` numbers, which may be none, and zeros. */
-static inline __attribute__((always_inline)) VECTOR load_first(const float *from, int64_t count) {
-    if (count >= SIDE) return *(const UNALIGNED *)from;
-    return count > 0 ? (VECTOR)_mm512_maskz_loadu_ps((__mmask16)((1u << count) - 1), from) : (VECTOR){0};
+static inline __attribute__((always_inline)) VECTOR load_first(content_kind content, float divisor, const char *from, int64_t count) {
+    const __mmask16 mask = (__mmask16)(count >= SIDE ? 0xffff : count > 0 ? (1u << count) - 1 : 0);
+    if (content == IMAGES) return (VECTOR)_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(mask, from)));
+    const __m512 x = _mm512_maskz_loadu_ps(mask, from);
+    if (content == NUMBERS) return (VECTOR)x;
+    const __m512 inverse = _mm512_set1_ps(1 / divisor), q = _mm512_mul_ps(x, inverse); /* and a correction of Newton's */
+    return (VECTOR)_mm512_fmadd_ps(_mm512_fnmadd_ps(q, _mm512_set1_ps(divisor), x), inverse, q);
 }
 
-/* SIDE rows of x (or columns of y) from `first` on, and DEPTH numbers from k on, to the tiles of their PARTS, with zeros beyond the
- * edges. They lie in order along k, or across it, and are turned where the tiles hold them the other way. */
-static inline __attribute__((always_inline)) void pack_tiles(const side *s, int64_t first, int64_t k, int64_t count, int64_t depth,
-                                                             bool along_k, bool turn, char *tiles, __m512i *largest) {
-    const float *from = s->data + first * s->stride + k * s->step;
+/* How the numbers of a side come to lie in tiles. */
+typedef struct {
+    content_kind content;
+    bool along_k; /* they lie in order along k, and not across it */
+    bool turn;    /* and are turned, as tiles hold them the other way */
+} manner;
+
+/* SIDE rows of x (or columns of y) from `first` on, and DEPTH numbers from k on, to the tiles of their parts, with zeros beyond
+ * `count` and `depth`. */
+static inline __attribute__((always_inline)) void pack_tiles(const side *s, manner how, int64_t first, int64_t k, int64_t count,
+                                                             int64_t depth, char *tiles, __m512i *largest) {
+    const int64_t bytes = bytes_of(how.content), step = s->step * bytes, apart = how.along_k ? s->stride * bytes : step;
+    const char *from = s->data + (first * s->stride + k * s->step) * bytes;
     VECTOR lower[SIDE], upper[SIDE];
 #pragma GCC unroll 16
     for (int i = 0; i < SIDE; i++) {
-        const float *row = from + i * (along_k ? s->stride : s->step), *after = row + SIDE * s->step;
-        const bool inside = i < (along_k ? count : depth), after_inside = along_k ? inside : i + SIDE < depth;
-        lower[i] = load_first(row, !inside ? 0 : along_k ? depth : count);
-        upper[i] = load_first(after, !after_inside ? 0 : along_k ? depth - SIDE : count);
-        if (!along_k) { /* rows that are far apart, which the processor does not guess */
-            __builtin_prefetch(row + DEPTH * s->step);
-            __builtin_prefetch(after + DEPTH * s->step);
+        const char *row = from + i * apart, *after = row + SIDE * step;
+        const bool inside = i < (how.along_k ? count : depth), after_inside = how.along_k ? inside : i + SIDE < depth;
+        lower[i] = load_first(how.content, s->divisor, row, !inside ? 0 : how.along_k ? depth : count);
+        upper[i] = load_first(how.content, s->divisor, after, !after_inside ? 0 : how.along_k ? depth - SIDE : count);
+        if (!how.along_k) { /* rows that are far apart, which the processor does not guess */
+            __builtin_prefetch(row + DEPTH * step);
+            __builtin_prefetch(after + DEPTH * step);
         }
-        if (!turn) store_parts(lower[i], upper[i], tiles + i * SIDE * 4, largest);
+        if (!how.turn) store_parts(lower[i], upper[i], how.content, tiles + i * SIDE * 4, largest);
     }
-    if (!turn) return;
+    if (!how.turn) return;
     transpose_float32(lower);
     transpose_float32(upper);
 #pragma GCC unroll 16
-    for (int i = 0; i < SIDE; i++) store_parts(lower[i], upper[i], tiles + i * SIDE * 4, largest);
+    for (int i = 0; i < SIDE; i++) store_parts(lower[i], upper[i], how.content, tiles + i * SIDE * 4, largest);
 }
 
-static inline __attribute__((always_inline)) void pack_steps(const side *s, int64_t first, int64_t begin, int64_t end, bool along_k,
-                                                             bool turn, char *packed, __m512i *largest) {
+static __attribute__((noinline)) void pack_edge(const side *s, manner how, int64_t first, int64_t k, int64_t count, int64_t depth,
+                                                char *tiles, __m512i *largest) {
+    pack_tiles(s, how, first, k, count, depth, tiles, largest);
+}
+
+/* The steps begin .. end - 1 of GROUP rows from `first` on. */
+static inline __attribute__((always_inline)) void pack_steps(const side *s, manner how, int64_t first, int64_t begin, int64_t end,
+                                                             char *packed, __m512i *largest) {
     for (int64_t step = begin; step < end; step++)
-        for (int64_t i = first; i < first + GROUP; i += SIDE, packed += PARTS * TILE_BYTES) {
+        for (int64_t i = first; i < first + GROUP; i += SIDE, packed += parts_of(how.content) * TILE_BYTES) {
             const int64_t k = step * DEPTH, count = s->count - i, depth = s->depth - k;
-            if (count >= SIDE && depth >= DEPTH) pack_tiles(s, i, k, SIDE, DEPTH, along_k, turn, packed, largest);
-            else pack_tiles(s, i, k, count, depth, along_k, turn, packed, largest);
+            if (count >= SIDE && depth >= DEPTH) pack_tiles(s, how, i, k, SIDE, DEPTH, packed, largest);
+            else if (count > 0) pack_edge(s, how, i, k, count, depth, packed, largest);
         }
 }
 
-/* The steps begin .. end - 1 of GROUP rows from `first` on; `largest` becomes the larger of itself and the halves of their numbers. */
+static inline __attribute__((always_inline)) void pack_any(const side *s, content_kind content, int64_t first, int64_t begin, int64_t end,
+                                                           char *packed, __m512i *largest) {
+    if (s->step == 1 && s->pairs_across) pack_steps(s, (manner){content, true, false}, first, begin, end, packed, largest);
+    else if (s->step == 1) pack_steps(s, (manner){content, true, true}, first, begin, end, packed, largest);
+    else if (s->pairs_across) pack_steps(s, (manner){content, false, true}, first, begin, end, packed, largest);
+    else pack_steps(s, (manner){content, false, false}, first, begin, end, packed, largest);
+}
+
+/* Packs a group so; `largest` becomes the larger of itself and the upper halves of their |numbers|. */
 static void pack_group(const side *s, int64_t first, int64_t begin, int64_t end, char *packed, uint32_t *largest) {
     __m512i most = _mm512_setzero_si512();
-    if (s->step == 1 && s->pairs_across) pack_steps(s, first, begin, end, true, false, packed, &most);
-    else if (s->step == 1) pack_steps(s, first, begin, end, true, true, packed, &most);
-    else if (s->pairs_across) pack_steps(s, first, begin, end, false, true, packed, &most);
-    else pack_steps(s, first, begin, end, false, false, packed, &most);
+    if (s->content == IMAGES) pack_any(s, IMAGES, first, begin, end, packed, &most);
+    else if (s->content == DIVIDED) pack_any(s, DIVIDED, first, begin, end, packed, &most);
+    else pack_any(s, NUMBERS, first, begin, end, packed, &most);
     most = _mm512_max_epu16(most, _mm512_srli_epi32(most, 16));
     const uint32_t here = _mm512_reduce_max_epu32(_mm512_and_si512(most, _mm512_set1_epi32(0xffff)));
     if (here > *largest) *largest = here;
-}
-
-static int64_t chunk_begin(const split *p, int64_t count, int64_t chunk) { return pool_begin(count, p->chunks, chunk); }
-static int64_t slice_end(const split *p, int64_t slice) { return smaller(slice + p->slice, p->steps); }
-
-/* The shared side is packed slice by slice, (slices, groups, steps of a slice). */
-static char *shared_place(const split *p, int64_t group, int64_t slice) {
-    return p->packed + (slice * groups_of(p->shared.count) + group * (slice_end(p, slice) - slice)) * STEP_BYTES;
-}
-
-static void pack_shared_task(void *context, int64_t chunk) {
-    split *p = context;
-    const int64_t groups = groups_of(p->shared.count), end = chunk_begin(p, groups, chunk + 1);
-    for (int64_t group = chunk_begin(p, groups, chunk); group < end && !pool_ends(); group++)
-        for (int64_t slice = 0; slice < p->steps; slice += p->slice)
-            pack_group(&p->shared, group * GROUP, slice, slice_end(p, slice), shared_place(p, group, slice), &p->largest[0][chunk]);
 }
 
 /* --- multiplying ------------------------------------------------------------------------------------------------------- */
@@ -178,41 +200,55 @@ static void take_tiles(void) {
         if (tall) operation(2, below, stride);                   \
         if (tall && wide) operation(3, below + SIDE, stride);    \
     } while (0)
-#define LOAD_X(part)                                                           \
-    do {                                                                       \
-        _tile_loadd(4, x + (part) * TILE_BYTES, SIDE * 4);                     \
-        if (tall) _tile_loadd(5, x + (PARTS + (part)) * TILE_BYTES, SIDE * 4); \
-    } while (0)
-#define LOAD_Y(part)                                                           \
-    do {                                                                       \
-        _tile_loadd(6, y + (part) * TILE_BYTES, SIDE * 4);                     \
-        if (wide) _tile_loadd(7, y + (PARTS + (part)) * TILE_BYTES, SIDE * 4); \
-    } while (0)
-/* A product of two parts; meanwhile a tile of each side's next step is fetched. */
-#define MULTIPLY(tile)                                  \
-    do {                                                \
-        fetch_tile(next_x + (tile) * TILE_BYTES);       \
-        fetch_tile(next_y + (tile) * TILE_BYTES);       \
-        _tile_dpbf16ps(0, 4, 6);                        \
-        if (wide) _tile_dpbf16ps(1, 4, 7);              \
-        if (tall) _tile_dpbf16ps(2, 5, 6);              \
-        if (tall && wide) _tile_dpbf16ps(3, 5, 7);      \
+#define LOAD_TILES(first, second, both, side, parts, part)                              \
+    do {                                                                                \
+        _tile_loadd(first, (side) + (part) * TILE_BYTES, SIDE * 4);                     \
+        if (both) _tile_loadd(second, (side) + ((parts) + (part)) * TILE_BYTES, SIDE * 4); \
     } while (0)
 
-static inline __attribute__((always_inline)) void fetch_tile(const char *tile) {
-#pragma GCC unroll 16
-    for (int row = 0; row < SIDE; row++) __builtin_prefetch(tile + row * SIDE * 4);
+static inline __attribute__((always_inline)) void multiply_tiles(bool tall, bool wide) {
+    _tile_dpbf16ps(0, 4, 6);
+    if (wide) _tile_dpbf16ps(1, 4, 7);
+    if (tall) _tile_dpbf16ps(2, 5, 6);
+    if (tall && wide) _tile_dpbf16ps(3, 5, 7);
+}
+
+static inline __attribute__((always_inline)) void fetch_tiles(const char *tiles, int begin, int end) {
+#pragma GCC unroll 48
+    for (int row = begin * SIDE; row < end * SIDE; row++) __builtin_prefetch(tiles + row * SIDE * 4);
 }
 
 /* Packed numbers to be multiplied, and those that come after them. */
 typedef struct {
     const char *x, *y, *next_x, *next_y;
+    int x_parts, y_parts;
     int64_t steps;
 } factors;
 
+/* The sums of one step: the products of parts, in an order in which few of them need to be loaded again. Meanwhile the next
+ * step's are fetched. */
+static inline __attribute__((always_inline)) void multiply_step(const char *x, const char *y, const char *next_x, const char *next_y,
+                                                                bool tall, bool wide, int x_parts, int y_parts) {
+    static const struct { int x, y; } pairs[] = {{0, 0}, {0, 1}, {0, 2}, {2, 0}, {1, 0}, {1, 1}};
+    const int count = x_parts * y_parts == 9 ? 6 : 3;
+    int x_loaded = -1, y_loaded = -1, done = 0;
+#pragma GCC unroll 6
+    for (int k = 0; k < 6; k++) {
+        if (pairs[k].x >= x_parts || pairs[k].y >= y_parts) continue;
+        if (pairs[k].x != x_loaded) LOAD_TILES(4, 5, tall, x, x_parts, pairs[k].x);
+        if (pairs[k].y != y_loaded) LOAD_TILES(6, 7, wide, y, y_parts, pairs[k].y);
+        x_loaded = pairs[k].x;
+        y_loaded = pairs[k].y;
+        fetch_tiles(next_x, 2 * x_parts * done / count, 2 * x_parts * (done + 1) / count);
+        fetch_tiles(next_y, 2 * y_parts * done / count, 2 * y_parts * (done + 1) / count);
+        multiply_tiles(tall, wide);
+        done++;
+    }
+}
+
 /* out (up to GROUP by GROUP) = or, with add, += the products of the steps. */
 static inline __attribute__((always_inline)) void multiply_steps(const factors *f, float *out, int64_t out_stride, bool add, bool tall,
-                                                                 bool wide) {
+                                                                 bool wide, int x_parts, int y_parts) {
     const size_t stride = (size_t)out_stride * sizeof(float);
     const char *x = f->x, *y = f->y;
     float *below = out + SIDE * out_stride;
@@ -223,21 +259,9 @@ static inline __attribute__((always_inline)) void multiply_steps(const factors *
     _tile_zero(3);
     if (add) EACH_SUM(_tile_loadd);
     for (int64_t step = 1; step <= f->steps; step++) {
-        const char *next_x = step < f->steps ? x + STEP_BYTES : f->next_x, *next_y = step < f->steps ? y + STEP_BYTES : f->next_y;
-        LOAD_X(0);
-        LOAD_Y(0);
-        MULTIPLY(0);
-        LOAD_Y(1);
-        MULTIPLY(1);
-        LOAD_Y(2);
-        MULTIPLY(2);
-        LOAD_X(2);
-        LOAD_Y(0);
-        MULTIPLY(3);
-        LOAD_X(1);
-        MULTIPLY(4);
-        LOAD_Y(1);
-        MULTIPLY(5);
+        const char *next_x = step < f->steps ? x + 2 * x_parts * TILE_BYTES : f->next_x;
+        const char *next_y = step < f->steps ? y + 2 * y_parts * TILE_BYTES : f->next_y;
+        multiply_step(x, y, next_x, next_y, tall, wide, x_parts, y_parts);
         x = next_x;
         y = next_y;
     }
@@ -245,52 +269,100 @@ static inline __attribute__((always_inline)) void multiply_steps(const factors *
     SETTLE_MEMORY();
 }
 
-static void multiply_tiles(const factors *f, float *out, int64_t out_stride, bool add, bool tall, bool wide) {
-    if (tall && wide) multiply_steps(f, out, out_stride, add, true, true);
-    else if (tall) multiply_steps(f, out, out_stride, add, true, false);
-    else if (wide) multiply_steps(f, out, out_stride, add, false, true);
-    else multiply_steps(f, out, out_stride, add, false, false);
+static inline __attribute__((always_inline)) void multiply_parts(const factors *f, float *out, int64_t out_stride, bool add, bool tall,
+                                                                 bool wide, int x_parts, int y_parts) {
+    if (tall && wide) multiply_steps(f, out, out_stride, add, true, true, x_parts, y_parts);
+    else if (tall) multiply_steps(f, out, out_stride, add, true, false, x_parts, y_parts);
+    else if (wide) multiply_steps(f, out, out_stride, add, false, true, x_parts, y_parts);
+    else multiply_steps(f, out, out_stride, add, false, false, x_parts, y_parts);
+}
+
+static void multiply_whole(const factors *f, float *out, int64_t out_stride, bool add, bool tall, bool wide) {
+    if (f->x_parts == 1) multiply_parts(f, out, out_stride, add, tall, wide, 1, PARTS);
+    else if (f->y_parts == 1) multiply_parts(f, out, out_stride, add, tall, wide, PARTS, 1);
+    else multiply_parts(f, out, out_stride, add, tall, wide, PARTS, PARTS);
 }
 
 /* The same for any rows and columns up to GROUP: by way of a whole group, where they do not fill tiles. */
 static void multiply_group(const factors *f, float *out, int64_t out_stride, int64_t rows, int64_t columns, bool add) {
     const bool tall = rows > SIDE, wide = columns > SIDE;
     if (rows % SIDE == 0 && columns % SIDE == 0) {
-        multiply_tiles(f, out, out_stride, add, tall, wide);
+        multiply_whole(f, out, out_stride, add, tall, wide);
         return;
     }
     _Alignas(64) float whole[GROUP][GROUP];
     for (int64_t i = 0; add && i < rows; i++) memcpy(whole[i], out + i * out_stride, (size_t)columns * sizeof(float));
-    multiply_tiles(f, &whole[0][0], GROUP, add, tall, wide);
+    multiply_whole(f, &whole[0][0], GROUP, add, tall, wide);
     for (int64_t i = 0; i < rows; i++) memcpy(out + i * out_stride, whole[i], (size_t)columns * sizeof(float));
 }
 
-/* Rows (or columns) first .. last - 1 of the band, at most a group, packed, with groups begin .. end - 1 of the shared side. */
-static void multiply_slice(const split *p, const char *packed, int64_t first, int64_t last, int64_t slice, int64_t begin, int64_t end) {
-    const int64_t here = smaller(GROUP, last - first), steps = slice_end(p, slice) - slice;
-    for (int64_t group = begin; group < end; group++) {
-        const char *shared = shared_place(p, group, slice), *next = shared + steps * STEP_BYTES;
-        const int64_t at = group * GROUP, count = smaller(GROUP, p->shared.count - at);
-        if (p->band_is_rows)
-            multiply_group(&(factors){packed, shared, packed, next, steps}, p->out + first * p->n + at, p->n, here, count, slice > 0);
+/* The part of the result that one thread computes: of one side a block at a time is packed, of the other a group. */
+typedef struct {
+    const split *whole;
+    side block, group;
+    bool group_is_rows;
+    float *out;
+    uint32_t block_largest, group_largest;
+} part;
+
+static _Thread_local char block_room[BLOCK_BYTES] __attribute__((aligned(64)));
+static _Thread_local char group_room[SLICE * STEP_BYTES] __attribute__((aligned(64)));
+
+/* The packed group, rows (or columns) first, ... of its side, times the packed groups begin .. end - 1 of the other. */
+static void multiply_slice(const part *p, int64_t first, int64_t begin, int64_t end, int64_t steps, bool add) {
+    const int64_t here = smaller(GROUP, p->group.count - first), bytes = steps * step_bytes(&p->block), stride = p->whole->out_stride;
+    const int group_parts = parts_of(p->group.content), block_parts = parts_of(p->block.content);
+    const char *other = block_room;
+    for (int64_t at = begin * GROUP; at < end * GROUP; at += GROUP, other += bytes) {
+        const int64_t there = smaller(GROUP, p->block.count - at);
+        if (p->group_is_rows)
+            multiply_group(&(factors){group_room, other, group_room, other + bytes, group_parts, block_parts, steps},
+                           p->out + first * stride + at, stride, here, there, add);
         else
-            multiply_group(&(factors){shared, packed, next, packed, steps}, p->out + at * p->n + first, p->n, count, here, slice > 0);
+            multiply_group(&(factors){other, group_room, other + bytes, group_room, block_parts, group_parts, steps},
+                           p->out + at * stride + first, stride, there, here, add);
     }
 }
 
-static void band_task(void *context, int64_t chunk) {
-    split *p = context;
-    _Alignas(64) char packed[SLICE * STEP_BYTES];
-    const int64_t tiles = (p->band.count + SIDE - 1) / SIDE, groups = groups_of(p->shared.count), block_groups = BLOCK / p->slice;
-    const int64_t begin = chunk_begin(p, tiles, chunk) * SIDE, end = smaller(chunk_begin(p, tiles, chunk + 1) * SIDE, p->band.count);
+static void multiply_block(part *p, int64_t begin, int64_t end, int64_t slice, int64_t slice_end) {
+    char *packed = block_room;
+    for (int64_t group = begin; group < end; group++, packed += (slice_end - slice) * step_bytes(&p->block))
+        pack_group(&p->block, group * GROUP, slice, slice_end, packed, &p->block_largest);
+    for (int64_t first = 0; first < p->group.count && !pool_ends(); first += GROUP) {
+        pack_group(&p->group, first, slice, slice_end, group_room, &p->group_largest);
+        multiply_slice(p, first, begin, end, slice_end - slice, slice > 0);
+    }
+}
+
+/* One of `chunks` parts, each of which begins at a whole number of tiles. */
+static int64_t part_begin(const side *s, int64_t chunks, int64_t chunk) {
+    return smaller(pool_begin((s->count + SIDE - 1) / SIDE, chunks, chunk) * SIDE, s->count);
+}
+
+static side side_part(side s, int64_t begin, int64_t end) {
+    s.data += begin * s.stride * bytes_of(s.content);
+    s.count = end - begin;
+    return s;
+}
+
+static int64_t packed_bytes(const side *s) { return s->count * parts_of(s->content); }
+
+static void part_task(void *context, int64_t chunk) {
+    split *whole = context;
+    const int64_t i = chunk / whole->column_chunks, j = chunk % whole->column_chunks;
+    const int64_t row = part_begin(&whole->rows, whole->row_chunks, i), column = part_begin(&whole->columns, whole->column_chunks, j);
+    const side rows = side_part(whole->rows, row, part_begin(&whole->rows, whole->row_chunks, i + 1));
+    const side columns = side_part(whole->columns, column, part_begin(&whole->columns, whole->column_chunks, j + 1));
+    part p = {.whole = whole, .block = columns, .group = rows, .group_is_rows = true, .out = whole->out + row * whole->out_stride + column};
+    if (packed_bytes(&rows) < packed_bytes(&columns)) p.block = rows, p.group = columns, p.group_is_rows = false;
+    const int64_t groups = groups_of(p.block.count), block = BLOCK_BYTES / (whole->slice * step_bytes(&p.block));
     take_tiles();
-    for (int64_t block = 0; block < groups; block += block_groups)
-        for (int64_t slice = 0; slice < p->steps; slice += p->slice)
-            for (int64_t first = begin; first < end && !pool_ends(); first += GROUP) {
-                pack_group(&p->band, first, slice, slice_end(p, slice), packed, &p->largest[1][chunk]);
-                multiply_slice(p, packed, first, end, slice, block, smaller(block + block_groups, groups));
-            }
+    for (int64_t begin = 0; begin < groups; begin += block)
+        for (int64_t slice = 0; slice < whole->steps; slice += whole->slice)
+            multiply_block(&p, begin, smaller(begin + block, groups), slice, smaller(slice + whole->slice, whole->steps));
     _tile_release();
+    whole->largest[0][chunk] = p.group_is_rows ? p.group_largest : p.block_largest;
+    whole->largest[1][chunk] = p.group_is_rows ? p.block_largest : p.group_largest;
 }
 
 /* --- which products ---------------------------------------------------------------------------------------------------- */
@@ -303,58 +375,58 @@ bool kernel_split_works(void) {
     return answer == YES;
 }
 
-bool kernel_split_pays(int64_t m, int64_t n, int64_t k, matrix x, matrix y) {
+bool kernel_split_pays(int64_t m, int64_t n, int64_t k) {
     enum { FEW = 48, SHORT = 64, ENOUGH = 1000000 };
-    return m >= FEW && n >= FEW && k >= SHORT && m * n * k >= ENOUGH && (x.column_stride == 1 || x.row_stride == 1) &&
-           (y.column_stride == 1 || y.row_stride == 1) && kernel_split_works();
+    return m >= FEW && n >= FEW && k >= SHORT && m * n * k >= ENOUGH && kernel_split_works();
 }
 
-static size_t packed_bytes(int64_t count, int64_t k) { return (size_t)(groups_of(count) * ((k + DEPTH - 1) / DEPTH) * STEP_BYTES); }
-
-size_t kernel_split_scratch(int64_t m, int64_t n, int64_t k) { return packed_bytes(smaller(m, n), k) + 64; }
-
 /* All parts of numbers between these are as precise as they should be, unless they hardly count beside the largest. */
-static bool fits(const uint32_t *largest, int64_t chunks) {
+static bool fits(const uint32_t *largest) {
     enum { LEAST = (127 - 60) << 7, MOST = (127 + 100) << 7 }; /* 2^-60, 2^100 as bfloat16 */
     uint32_t most = 0;
-    for (int64_t chunk = 0; chunk < chunks; chunk++) most = largest[chunk] > most ? largest[chunk] : most;
+    for (int64_t chunk = 0; chunk < MOST_CHUNKS; chunk++) most = largest[chunk] > most ? largest[chunk] : most;
     return most == 0 || (most >= LEAST && most <= MOST);
 }
 
-bool kernel_split(int64_t m, int64_t n, int64_t k, float *out, matrix x, matrix y, char *scratch) {
-    const float *x_data = (const float *)(const void *)x.data, *y_data = (const float *)(const void *)y.data;
-    const side rows = {x_data, m, x.row_stride, k, x.column_stride, true};
-    const side columns = {y_data, n, y.column_stride, k, y.row_stride, false};
-    split p = {.n = n, .steps = (k + DEPTH - 1) / DEPTH, .band_is_rows = m >= n, .out = out};
+static bool in_order(matrix a) { return a.row_stride == 1 || a.column_stride == 1; }
+
+/* A part of the result for each thread, with as few rows and columns as may be, since it packs them all. */
+static void share_out(split *p, int64_t work) {
+    const int64_t chunks = smaller(smaller(pool_threads(), MOST_CHUNKS), work / CHUNK);
+    p->row_chunks = p->column_chunks = 1;
+    for (int64_t rows = 1, least = INT64_MAX; rows <= chunks; rows++) {
+        const int64_t sum = p->rows.count / rows + p->columns.count / (chunks / rows);
+        if (chunks % rows != 0 || sum >= least) continue;
+        least = sum;
+        p->row_chunks = rows, p->column_chunks = chunks / rows;
+    }
+}
+
+bool kernel_split(int64_t m, int64_t n, int64_t k, float *out, matrix x, matrix y, images which, float divisor) {
+    if (!in_order(x) || !in_order(y)) return false;
+    const content_kind of_x = which == NO_IMAGES ? NUMBERS : which == X_IMAGES ? IMAGES : DIVIDED;
+    const content_kind of_y = which == NO_IMAGES ? NUMBERS : which == Y_IMAGES ? IMAGES : DIVIDED;
+    split p = {.steps = (k + DEPTH - 1) / DEPTH, .out = out, .out_stride = n};
     const int64_t slices = (p.steps + SLICE - 1) / SLICE;
     p.slice = (p.steps + slices - 1) / slices;
-    p.band = p.band_is_rows ? rows : columns;
-    p.shared = p.band_is_rows ? columns : rows;
-    p.packed = scratch + (64 - (uintptr_t)scratch % 64) % 64;
-    p.chunks = smaller(smaller(2 * pool_threads(), MOST_CHUNKS), smaller(groups_of(p.band.count), m * n * k / CHUNK));
-    if (p.chunks < 1) p.chunks = 1;
-    pool_run(p.chunks, pack_shared_task, &p);
-    if (!fits(p.largest[0], p.chunks)) return false;
-    pool_run(p.chunks, band_task, &p);
-    return fits(p.largest[1], p.chunks);
+    p.rows = (side){of_x, divisor, x.data, m, x.row_stride, k, x.column_stride, true};
+    p.columns = (side){of_y, divisor, y.data, n, y.column_stride, k, y.row_stride, false};
+    share_out(&p, m * n * k);
+    pool_run(p.row_chunks * p.column_chunks, part_task, &p);
+    return fits(p.largest[0]) && fits(p.largest[1]);
 }
 
 #else
 
 bool kernel_split_works(void) { return false; }
 
-bool kernel_split_pays(int64_t m, int64_t n, int64_t k, matrix x, matrix y) {
-    (void)m, (void)n, (void)k, (void)x, (void)y;
+bool kernel_split_pays(int64_t m, int64_t n, int64_t k) {
+    (void)m, (void)n, (void)k;
     return false;
 }
 
-size_t kernel_split_scratch(int64_t m, int64_t n, int64_t k) {
-    (void)m, (void)n, (void)k;
-    return 0;
-}
-
-bool kernel_split(int64_t m, int64_t n, int64_t k, float *out, matrix x, matrix y, char *scratch) {
-    (void)m, (void)n, (void)k, (void)out, (void)x, (void)y, (void)scratch;
+bool kernel_split(int64_t m, int64_t n, int64_t k, float *out, matrix x, matrix y, images which, float divisor) {
+    (void)m, (void)n, (void)k, (void)out, (void)x, (void)y, (void)which, (void)divisor;
     return false;
 }
 

@@ -32,7 +32,12 @@ typedef struct {
 } matrix;
 size_t kernel_matmul_scratch(dtype type, int64_t m, int64_t n, int64_t k);
 void kernel_matmul(dtype type, int64_t m, int64_t n, int64_t k, char *out, matrix x, matrix y, char *scratch);
-/* The same on the calling thread alone, into rows of out row_stride elements apart; with `add` it is added to them. */
+/* The same in float32 where x or y are images: bytes that stand for bytes / divisor. */
+typedef enum { NO_IMAGES, X_IMAGES, Y_IMAGES } images;
+bool kernel_matmul_takes_images(int64_t m, int64_t n, int64_t k); /* or is it faster to have numbers made of them first? */
+size_t kernel_matmul_images_scratch(int64_t m, int64_t n, int64_t k, images which);
+void kernel_matmul_images(int64_t m, int64_t n, int64_t k, char *out, matrix x, matrix y, images which, float divisor, char *scratch);
+/* kernel_matmul on the calling thread alone, into rows of out row_stride elements apart; with `add` it is added to them. */
 void kernel_matmul_piece(dtype type, int64_t m, int64_t n, int64_t k, matrix x, matrix y, char *out, int64_t row_stride,
                          bool add, char *scratch);
 const char *kernel_matmul_name(void); /* the units of the processor that it uses, e.g. "AVX-512, AMX" */

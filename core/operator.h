@@ -74,8 +74,8 @@ struct operator {
      * a matrix product. */
     void (*run)(const node *y, const operand *inputs, const operand *out);
     /* KERNEL: bytes of memory to work in, which run finds as one more input; NULL for none. y has no inputs then, in
-     * holds their shapes. */
-    size_t (*scratch)(const node *y, const shape *in);
+     * holds what they look like. */
+    size_t (*scratch)(const node *y, const operand *in);
     /* ELEMENTWISE: by dtype; NULL where the dtype has none. */
     elementwise_kernel *kernels[DTYPE_COUNT];
     const operator *next; /* in the table */

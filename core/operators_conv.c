@@ -123,8 +123,8 @@ static void run_conv2d(const node *y, const operand *in, const operand *out) {
     convolution c = convolution_of(y, in[0].shape, in[1].shape, out->shape);
     kernel_conv(out->type, &c, out->data, in[0].data, in[1].data, in[2].data);
 }
-static size_t scratch_conv2d(const node *y, const shape *in) {
-    convolution c = convolution_of(y, in[0], in[1], y->shape);
+static size_t scratch_conv2d(const node *y, const operand *in) {
+    convolution c = convolution_of(y, in[0].shape, in[1].shape, y->shape);
     return kernel_conv_scratch(y->type, &c);
 }
 static node *gradient_conv2d(node *y, node *g, int index) {
@@ -137,8 +137,8 @@ static void run_conv2d_input(const node *x, const operand *in, const operand *ou
     convolution c = convolution_of(x, out->shape, in[1].shape, in[0].shape);
     kernel_conv_input(out->type, &c, out->data, in[0].data, in[1].data, in[2].data);
 }
-static size_t scratch_conv2d_input(const node *x, const shape *in) {
-    convolution c = convolution_of(x, x->shape, in[1], in[0]);
+static size_t scratch_conv2d_input(const node *x, const operand *in) {
+    convolution c = convolution_of(x, x->shape, in[1].shape, in[0].shape);
     return kernel_conv_scratch(x->type, &c);
 }
 static node *gradient_conv2d_input(node *x, node *g, int index) {
@@ -150,8 +150,8 @@ static void run_conv2d_weight(const node *w, const operand *in, const operand *o
     convolution c = convolution_of(w, in[0].shape, out->shape, in[1].shape);
     kernel_conv_weight(out->type, &c, out->data, in[0].data, in[1].data, in[2].data);
 }
-static size_t scratch_conv2d_weight(const node *w, const shape *in) {
-    convolution c = convolution_of(w, in[0], w->shape, in[1]);
+static size_t scratch_conv2d_weight(const node *w, const operand *in) {
+    convolution c = convolution_of(w, in[0].shape, w->shape, in[1].shape);
     return kernel_conv_scratch(w->type, &c);
 }
 static node *gradient_conv2d_weight(node *w, node *g, int index) {

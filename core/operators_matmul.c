@@ -55,13 +55,21 @@ static void multiply_chunk(void *context, int64_t chunk) {
     }
 }
 
+/* The planner may give bytes, and what they are to be divided by as one more input (take_images in plan_graph.c). */
+static images images_among(const operand *inputs) {
+    return inputs[0].type == UINT8 ? X_IMAGES : inputs[1].type == UINT8 ? Y_IMAGES : NO_IMAGES;
+}
+
 static void run_matmul(const node *y, const operand *inputs, const operand *out) {
     batched_product p = batched_product_of(inputs[0].shape, out->shape, out->type);
     (void)y;
     p.x = &inputs[0], p.y = &inputs[1], p.out = out;
     p.scratch = inputs[2].data;
     p.columnwise = !operand_is_contiguous(out);
-    if (p.k == 0) memset(out->data, 0, (size_t)shape_elements(out->shape) * dtype_bytes(out->type));
+    if (images_among(inputs) != NO_IMAGES)
+        kernel_matmul_images(p.m, p.n, p.k, out->data, matrix_at(p.x, 0), matrix_at(p.y, 0), images_among(inputs),
+                             *(const float *)(const void *)inputs[2].data, inputs[3].data);
+    else if (p.k == 0) memset(out->data, 0, (size_t)shape_elements(out->shape) * dtype_bytes(out->type));
     else if (p.chunks > 1 || (p.columnwise && p.batches > 1)) pool_run(p.chunks, multiply_chunk, &p);
     else if (p.columnwise)
         kernel_matmul(out->type, p.n, p.m, p.k, out->data, flipped(matrix_at(p.y, 0)), flipped(matrix_at(p.x, 0)), p.scratch);
@@ -71,8 +79,9 @@ static void run_matmul(const node *y, const operand *inputs, const operand *out)
                           matrix_at(p.x, batch), matrix_at(p.y, batch), p.scratch);
 }
 
-static size_t scratch_matmul(const node *y, const shape *in) {
-    batched_product p = batched_product_of(in[0], y->shape, y->type);
+static size_t scratch_matmul(const node *y, const operand *in) {
+    batched_product p = batched_product_of(in[0].shape, y->shape, y->type);
+    if (images_among(in) != NO_IMAGES) return kernel_matmul_images_scratch(p.m, p.n, p.k, images_among(in));
     return (size_t)p.chunks * p.scratch_bytes;
 }
 

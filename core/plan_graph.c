@@ -30,9 +30,10 @@ static plan_graph *graph_new(int nodes, int edges, int outputs) {
     plan_graph *g = memory_allocate(sizeof *g, what);
     memset(g, 0, sizeof *g);
     scope_add(g, graph_release);
-    /* every edge and every output may ask for a copy, which is an item with one input, every node for scratch */
+    /* every edge and every output may ask for a copy, which is an item with one input, every node for scratch, and for
+     * another list of its inputs and one more */
     g->item_capacity = 2 * nodes + edges + outputs;
-    g->input_capacity = edges + g->item_capacity;
+    g->input_capacity = 2 * edges + nodes + g->item_capacity;
     g->output_count = outputs;
     g->rooms = -1;
     size_t items = (size_t)g->item_capacity;
@@ -196,8 +197,12 @@ static int copy_of(plan_graph *g, int source) {
 static const operator scratch_operator = {.name = "scratch", .kind = KERNEL};
 
 static void add_scratch(plan_graph *g, item *i) {
-    shape *in = memory_scoped((size_t)i->input_count * sizeof *in, "a plan");
-    for (int input = 0; input < i->input_count; input++) in[input] = item_input(g, i, input)->shape;
+    operand *in = memory_scoped((size_t)i->input_count * sizeof *in, "a plan");
+    for (int input = 0; input < i->input_count; input++) {
+        in[input] = item_input(g, i, input)->look;
+        in[input].type = item_input(g, i, input)->type;
+        in[input].shape = item_input(g, i, input)->shape;
+    }
     size_t bytes = i->op->scratch(i->call, in);
     if (bytes > 0) i->scratch = number_of(g, item_add(g, &scratch_operator, UINT8, (shape){1, {(int64_t)bytes}}));
 }
@@ -273,6 +278,7 @@ static void find_thin_shapes(const plan_graph *g, thin_shapes *thin) {
 
 static void lay_out_view(plan_graph *g, item *i) {
     const item *in = item_input(g, i, 0);
+    i->type = in->type; /* bytes where it looks at images */
     if (i->op->view(i->call, &in->look, &i->look)) {
         i->root = in->root;
         return;
@@ -317,6 +323,66 @@ static void take_bytes(plan_graph *g, const item *i) {
     }
 }
 
+/* Is number i of the inputs of a product all that it needs to know of images? */
+static bool multiplies_images(const plan_graph *g, const item *product, int input) {
+    const item *x = item_input(g, product, 0), *other = item_input(g, product, 1 - input);
+    return is_matrix_product(product) && product->shape.rank == 2 && other->type == FLOAT32 &&
+           viewed(g, other) != viewed(g, item_input(g, product, input)) &&
+           kernel_matmul_takes_images(product->shape.size[0], product->shape.size[1], x->shape.size[1]);
+}
+
+/* Do only products of matrices read it, or views of it that only they read? */
+static bool only_products_read(const plan_graph *g, int number) {
+    for (int o = 0; o < g->output_count; o++)
+        if (g->outputs[o] == number) return false;
+    for (int k = number + 1; k < g->item_count; k++)
+        for (int input = 0; g->items[k].live && input < g->items[k].input_count; input++) {
+            const item *reader = &g->items[k];
+            if (item_input(g, reader, input) != &g->items[number]) continue;
+            if (reader->op->kind == VIEW ? !only_products_read(g, k) : !multiplies_images(g, reader, input)) return false;
+        }
+    return true;
+}
+
+static bool view_images(const node *y, const operand *in, operand *out) {
+    (void)y;
+    memcpy(out->strides, in->strides, sizeof out->strides);
+    out->offset = in->offset;
+    return true;
+}
+
+static const operator images_operator = {.name = "images", .kind = VIEW, .view = view_images};
+
+/* Products that read an item, or views of it, have one more input. */
+static void add_input(plan_graph *g, int number, int added) {
+    for (int k = number + 1; k < g->item_count; k++) {
+        item *reader = &g->items[k];
+        for (int input = 0, count = reader->input_count; reader->live && input < count; input++) {
+            if (g->inputs[reader->input_begin + input] != number) continue;
+            if (reader->op->kind == VIEW) add_input(g, k, added);
+            else {
+                memcpy(g->inputs + g->input_count, g->inputs + reader->input_begin, (size_t)count * sizeof *g->inputs);
+                reader->input_begin = g->input_count;
+                g->inputs[g->input_count + reader->input_count++] = added;
+                g->input_count += reader->input_count;
+            }
+        }
+    }
+}
+
+/* Products of matrices take images as they are, too, which are bytes divided by a number: in float32 they are then no more than a
+ * view of the bytes, and the products take the number. */
+static void take_images(plan_graph *g, item *i) {
+    if (strcmp(i->op->name, "div") != 0 || i->type != FLOAT32 || item_input(g, i, 0)->type != UINT8) return;
+    const item *divisor = viewed(g, item_input(g, i, 1));
+    bool one = shape_elements(divisor->shape) == 1 && divisor->type == FLOAT32;
+    if (!one || !shape_equal(item_input(g, i, 0)->shape, i->shape) || !only_products_read(g, number_of(g, i))) return;
+    add_input(g, number_of(g, i), number_of(g, divisor));
+    i->op = &images_operator;
+    i->input_count = 1;
+    lay_out_view(g, i);
+}
+
 static void lay_out(plan_graph *g) {
     int count = g->item_count; /* copies come behind; their layout is plain */
     thin_shapes thin;
@@ -328,7 +394,10 @@ static void lay_out(plan_graph *g) {
         if (i->op->kind == KERNEL) lay_out_kernel(g, i);
         if ((is_elementwise(i) || is_matrix_product(i)) && lies_columnwise(&thin, i->shape))
             operand_columnwise_strides(i->shape, i->look.strides);
-        else if (is_elementwise(i)) take_bytes(g, i);
+        else if (is_elementwise(i)) {
+            take_bytes(g, i);
+            take_images(g, i);
+        }
     }
     /* an output that is a small part of a larger value does not keep that value alive */
     for (int o = 0; o < g->output_count; o++) {

@@ -153,6 +153,79 @@ describe("matmul", function()
     end)
   end)
 
+  describe("of bytes that are divided", function()
+    local function bytes_of(sizes, seed) return (plumb.rand(sizes, { seed = seed }) * 256):floor():cast("uint8"):evaluate() end
+
+    local function near(got, bytes, numbers, divisor, name) -- x, y in the order of the product
+      local exact = reference(bytes:double() / divisor, numbers:double())
+      local bound = reference((bytes:double() / divisor):abs(), numbers:double():abs())
+      local error = ((got:double() - exact):abs() / bound):max():item()
+      assert.is_true(error <= 1e-6, ("%s: %g"):format(name, error))
+    end
+
+    it("equals sums of products from either side, in any layout", function()
+      for number, shape in ipairs { { 64, 130, 150 }, { 100, 50, 784 }, { 49, 300, 130 }, { 70, 1400, 1100 }, { 600, 49, 100 } } do
+        local m, n, k = table.unpack(shape)
+        local bytes = { bytes_of({ m, k }, number), bytes_of({ k, m }, number):t(), bytes_of({ m + 3, k + 5 }, number):slice(1, 4):slice(2, 6),
+          bytes_of({ m, k * 2 }, number):slice(2, 1, k * 2, 2), bytes_of({ m, 1, k // 2, 2 }, number):reshape(m, k) }
+        for layout, b in ipairs(bytes) do
+          local x = number % 2 == 0 and plumb.randn({ n, k }, { seed = number }):t() or plumb.randn({ k, n }, { seed = number })
+          local name = ("%d x %d x %d, layout %d"):format(m, n, k, layout)
+          near(b:float():div(255):matmul(x), b, x, 255, name)
+          near(x:t():matmul((b:float() / 255):t()):t(), b, x, 255, name .. ", turned")
+        end
+      end
+    end)
+
+    it("goes with any divisor and any numbers", function()
+      local b, x = bytes_of({ 64, 128 }, 1), plumb.randn({ 128, 64 }, { seed = 2 }):evaluate()
+      for _, divisor in ipairs { 1, 255, 254.5, -3, 1e-30, 1e30 } do near(b:float():div(divisor):matmul(x), b, x, divisor, "by " .. divisor) end
+      near((b:float() / 255):matmul(x * 1e-30), b, x * 1e-30, 255, "small numbers")
+      local odd = plumb.where(plumb.arange(1, 128 * 64):reshape(128, 64):eq(65), plumb.full({}, math.huge), x) -- row 2, column 1
+      for _, product in ipairs { b:float():div(0):matmul(x), b:float():div(0 / 0):matmul(x), b:float():div(255):matmul(odd) } do
+        local got = support.accessor(product)
+        assert.is_false(math.abs(got(1, 1)) < math.huge)
+      end
+      assert.is_true(math.abs(support.accessor(b:float():div(255):matmul(odd))(1, 2)) < 1e3)
+    end)
+
+    it("computes the quotients where they are needed, too", function()
+      local b, x = bytes_of({ 64, 1, 8, 16 }, 3), plumb.randn({ 128, 70 }, { seed = 4 }):evaluate()
+      local function numbers() return b:float() / 255 end
+      local products = plumb.compile(function(bytes, w)
+        local images = bytes:float() / 255
+        return images:flatten(2):matmul(w), images:sum(), images
+      end)
+      local product, sum, images = products(b, x)
+      support.same_bits(numbers():evaluate(), images:evaluate(), "images")
+      near(product, b:reshape(64, 128), x, 255, "beside the images")
+      assert.is_true(math.abs(sum:item() - numbers():sum():item()) < 1e-3)
+      near((numbers():flatten(2) * 1):matmul(x), b:reshape(64, 128), x, 255, "computed with before")
+      local squares = support.accessor(numbers():flatten(2):matmul(numbers():flatten(2):t()))
+      local expected = support.accessor(reference(numbers():flatten(2):double(), numbers():flatten(2):double():t()))
+      assert.is_true(math.abs(squares(3, 5) - expected(3, 5)) < 1e-4)
+      local value, gradients = plumb.value_and_grad(function(w) return numbers():flatten(2):matmul(w):square():sum() end)(x)
+      local exact = numbers():flatten(2):double()
+      local expected_gradient = reference(exact:t(), 2 * reference(exact, x:double()))
+      local error = ((gradients:double() - expected_gradient):abs():max() / expected_gradient:abs():max()):item()
+      assert.is_true(error < 1e-6 and value:item() > 0, "gradient: " .. error)
+    end)
+
+    it("gives the same bits with any number of threads", function()
+      local before, results = plumb.threads(), {}
+      local b, x = bytes_of({ 1000, 300 }, 5), plumb.randn({ 120, 300 }, { seed = 6 }):evaluate()
+      for k, threads in ipairs { 1, 2, 3, 5, 8 } do
+        plumb.threads(threads)
+        local images = b:float() / 255
+        results[k] = { images:matmul(x:t()):evaluate(), x:slice(2, 1, 100):t():matmul(plumb.randn({ 120, 90 }, { seed = 7 })):evaluate() }
+      end
+      plumb.threads(before)
+      for k = 2, 5 do
+        for part = 1, 2 do support.same_bits(results[1][part], results[k][part], "threads") end
+      end
+    end)
+  end)
+
   it("sees any NaN", function()
     for _, bits in ipairs { 0x7fffffff, 0xffffffff, 0x7f800001, 0xff800001, 0x7fc00000, 0xffc00000 } do
       local x = plumb.ones(64, 128):evaluate()
