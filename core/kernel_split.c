@@ -324,10 +324,17 @@ static void multiply_slice(const part *p, int64_t first, int64_t begin, int64_t 
     }
 }
 
+/* (groups, steps): memory is read in order, along k or across it. */
+static void pack_block(part *p, int64_t begin, int64_t end, int64_t slice, int64_t slice_end) {
+    const side *s = &p->block;
+    const int64_t bytes = step_bytes(s), steps = slice_end - slice, run = s->step == 1 ? steps : 1;
+    for (int64_t step = 0; step < steps; step += run)
+        for (int64_t group = begin; group < end; group++)
+            pack_group(s, group * GROUP, slice + step, slice + step + run, block_room + ((group - begin) * steps + step) * bytes, &p->block_largest);
+}
+
 static void multiply_block(part *p, int64_t begin, int64_t end, int64_t slice, int64_t slice_end) {
-    char *packed = block_room;
-    for (int64_t group = begin; group < end; group++, packed += (slice_end - slice) * step_bytes(&p->block))
-        pack_group(&p->block, group * GROUP, slice, slice_end, packed, &p->block_largest);
+    pack_block(p, begin, end, slice, slice_end);
     for (int64_t first = 0; first < p->group.count && !pool_ends(); first += GROUP) {
         pack_group(&p->group, first, slice, slice_end, group_room, &p->group_largest);
         multiply_slice(p, first, begin, end, slice_end - slice, slice > 0);
@@ -395,7 +402,7 @@ static void share_out(split *p, int64_t work) {
     const int64_t chunks = smaller(smaller(pool_threads(), MOST_CHUNKS), work / CHUNK);
     p->row_chunks = p->column_chunks = 1;
     for (int64_t rows = 1, least = INT64_MAX; rows <= chunks; rows++) {
-        const int64_t sum = p->rows.count / rows + p->columns.count / (chunks / rows);
+        const int64_t sum = packed_bytes(&p->rows) / rows + packed_bytes(&p->columns) / (chunks / rows);
         if (chunks % rows != 0 || sum >= least) continue;
         least = sum;
         p->row_chunks = rows, p->column_chunks = chunks / rows;
