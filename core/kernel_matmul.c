@@ -333,7 +333,8 @@ static void numbers_of(float *numbers, int64_t rows, int64_t columns, matrix byt
             numbers[i * columns + j] = (float)(uint8_t)bytes.data[i * bytes.row_stride + j * bytes.column_stride] / divisor;
 }
 
-void kernel_matmul_images(int64_t m, int64_t n, int64_t k, char *out, matrix x, matrix y, images which, float divisor, char *scratch) {
+void kernel_matmul_images(int64_t m, int64_t n, int64_t k, char *out, matrix x, matrix y, images which, float divisor,
+                          char *scratch) {
     if (kernel_split(m, n, k, (float *)(void *)out, x, y, which, divisor)) return;
     char *numbers = scratch + kernel_matmul_scratch(FLOAT32, m, n, k);
     if (which == X_IMAGES) {

@@ -20,6 +20,8 @@
 
 #include "pool.h"
 
+#define INLINED static inline __attribute__((always_inline))
+
 #define T float
 #define INTEGER int32_t
 #define TYPED(name) name##_float32
@@ -80,7 +82,7 @@ static inline __m512i halves(__m512i lower, __m512i upper) {
 }
 
 /* A pair of numbers in each column of 32 bits, in the row of a tile of each part. */
-static inline __attribute__((always_inline)) void store_parts(VECTOR lower, VECTOR upper, content_kind content, char *row, __m512i *largest) {
+INLINED void store_parts(VECTOR lower, VECTOR upper, content_kind content, char *row, __m512i *largest) {
     if (content == IMAGES) {
         _mm512_store_si512(row, halves((__m512i)lower, (__m512i)upper));
         return;
@@ -97,7 +99,7 @@ static inline __attribute__((always_inline)) void store_parts(VECTOR lower, VECT
 }
 
 /* The first `count` numbers, which may be none, and zeros. */
-static inline __attribute__((always_inline)) VECTOR load_first(content_kind content, float divisor, const char *from, int64_t count) {
+INLINED VECTOR load_first(content_kind content, float divisor, const char *from, int64_t count) {
     const __mmask16 mask = (__mmask16)(count >= SIDE ? 0xffff : count > 0 ? (1u << count) - 1 : 0);
     if (content == IMAGES) return (VECTOR)_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(mask, from)));
     const __m512 x = _mm512_maskz_loadu_ps(mask, from);
@@ -115,8 +117,8 @@ typedef struct {
 
 /* SIDE rows of x (or columns of y) from `first` on, and DEPTH numbers from k on, to the tiles of their parts, with zeros beyond
  * `count` and `depth`. */
-static inline __attribute__((always_inline)) void pack_tiles(const side *s, manner how, int64_t first, int64_t k, int64_t count,
-                                                             int64_t depth, char *tiles, __m512i *largest) {
+INLINED void pack_tiles(const side *s, manner how, int64_t first, int64_t k, int64_t count, int64_t depth, char *tiles,
+                        __m512i *largest) {
     const int64_t bytes = bytes_of(how.content), step = s->step * bytes, apart = how.along_k ? s->stride * bytes : step;
     const char *from = s->data + (first * s->stride + k * s->step) * bytes;
     VECTOR lower[SIDE], upper[SIDE];
@@ -145,8 +147,7 @@ static __attribute__((noinline)) void pack_edge(const side *s, manner how, int64
 }
 
 /* The steps begin .. end - 1 of GROUP rows from `first` on. */
-static inline __attribute__((always_inline)) void pack_steps(const side *s, manner how, int64_t first, int64_t begin, int64_t end,
-                                                             char *packed, __m512i *largest) {
+INLINED void pack_steps(const side *s, manner how, int64_t first, int64_t begin, int64_t end, char *packed, __m512i *largest) {
     for (int64_t step = begin; step < end; step++)
         for (int64_t i = first; i < first + GROUP; i += SIDE, packed += parts_of(how.content) * TILE_BYTES) {
             const int64_t k = step * DEPTH, count = s->count - i, depth = s->depth - k;
@@ -155,8 +156,8 @@ static inline __attribute__((always_inline)) void pack_steps(const side *s, mann
         }
 }
 
-static inline __attribute__((always_inline)) void pack_any(const side *s, content_kind content, int64_t first, int64_t begin, int64_t end,
-                                                           char *packed, __m512i *largest) {
+INLINED void pack_any(const side *s, content_kind content, int64_t first, int64_t begin,
+                      int64_t end, char *packed, __m512i *largest) {
     if (s->step == 1 && s->pairs_across) pack_steps(s, (manner){content, true, false}, first, begin, end, packed, largest);
     else if (s->step == 1) pack_steps(s, (manner){content, true, true}, first, begin, end, packed, largest);
     else if (s->pairs_across) pack_steps(s, (manner){content, false, true}, first, begin, end, packed, largest);
@@ -196,26 +197,52 @@ static void take_tiles(void) {
 #define EACH_SUM(operation)                                      \
     do {                                                         \
         operation(0, out, stride);                               \
-        if (wide) operation(1, out + SIDE, stride);              \
-        if (tall) operation(2, below, stride);                   \
-        if (tall && wide) operation(3, below + SIDE, stride);    \
+        if (f.wide) operation(1, out + SIDE, stride);            \
+        if (f.tall) operation(2, below, stride);                 \
+        if (f.tall && f.wide) operation(3, below + SIDE, stride);\
     } while (0)
-#define LOAD_TILES(first, second, both, side, parts, part)                              \
-    do {                                                                                \
-        _tile_loadd(first, (side) + (part) * TILE_BYTES, SIDE * 4);                     \
+#define LOAD_TILES(first, second, both, side, parts, part)                                \
+    do {                                                                                   \
+        _tile_loadd(first, (side) + (part) * TILE_BYTES, SIDE * 4);                        \
         if (both) _tile_loadd(second, (side) + ((parts) + (part)) * TILE_BYTES, SIDE * 4); \
     } while (0)
 
-static inline __attribute__((always_inline)) void multiply_tiles(bool tall, bool wide) {
+/* What is known when the compiler unrolls. */
+typedef struct {
+    bool tall, wide;
+    int x_parts, y_parts;
+} form;
+
+INLINED void multiply_tiles(form f) {
     _tile_dpbf16ps(0, 4, 6);
-    if (wide) _tile_dpbf16ps(1, 4, 7);
-    if (tall) _tile_dpbf16ps(2, 5, 6);
-    if (tall && wide) _tile_dpbf16ps(3, 5, 7);
+    if (f.wide) _tile_dpbf16ps(1, 4, 7);
+    if (f.tall) _tile_dpbf16ps(2, 5, 6);
+    if (f.tall && f.wide) _tile_dpbf16ps(3, 5, 7);
 }
 
-static inline __attribute__((always_inline)) void fetch_tiles(const char *tiles, int begin, int end) {
+INLINED void fetch_tiles(const char *tiles, int begin, int end) {
 #pragma GCC unroll 48
     for (int row = begin * SIDE; row < end * SIDE; row++) __builtin_prefetch(tiles + row * SIDE * 4);
+}
+
+/* The sums of one step: the products of parts, in an order in which few of them need to be loaded again. Meanwhile the next
+ * step's are fetched. */
+INLINED void multiply_step(const char *x, const char *y, const char *next_x, const char *next_y, form f) {
+    static const struct { int x, y; } pairs[] = {{0, 0}, {0, 1}, {0, 2}, {2, 0}, {1, 0}, {1, 1}};
+    const int count = f.x_parts == f.y_parts ? 6 : 3;
+    int x_loaded = -1, y_loaded = -1, done = 0;
+#pragma GCC unroll 6
+    for (int k = 0; k < 6; k++) {
+        if (pairs[k].x >= f.x_parts || pairs[k].y >= f.y_parts) continue;
+        if (pairs[k].x != x_loaded) LOAD_TILES(4, 5, f.tall, x, f.x_parts, pairs[k].x);
+        if (pairs[k].y != y_loaded) LOAD_TILES(6, 7, f.wide, y, f.y_parts, pairs[k].y);
+        x_loaded = pairs[k].x;
+        y_loaded = pairs[k].y;
+        fetch_tiles(next_x, 2 * f.x_parts * done / count, 2 * f.x_parts * (done + 1) / count);
+        fetch_tiles(next_y, 2 * f.y_parts * done / count, 2 * f.y_parts * (done + 1) / count);
+        multiply_tiles(f);
+        done++;
+    }
 }
 
 /* Packed numbers to be multiplied, and those that come after them. */
@@ -225,32 +252,10 @@ typedef struct {
     int64_t steps;
 } factors;
 
-/* The sums of one step: the products of parts, in an order in which few of them need to be loaded again. Meanwhile the next
- * step's are fetched. */
-static inline __attribute__((always_inline)) void multiply_step(const char *x, const char *y, const char *next_x, const char *next_y,
-                                                                bool tall, bool wide, int x_parts, int y_parts) {
-    static const struct { int x, y; } pairs[] = {{0, 0}, {0, 1}, {0, 2}, {2, 0}, {1, 0}, {1, 1}};
-    const int count = x_parts * y_parts == 9 ? 6 : 3;
-    int x_loaded = -1, y_loaded = -1, done = 0;
-#pragma GCC unroll 6
-    for (int k = 0; k < 6; k++) {
-        if (pairs[k].x >= x_parts || pairs[k].y >= y_parts) continue;
-        if (pairs[k].x != x_loaded) LOAD_TILES(4, 5, tall, x, x_parts, pairs[k].x);
-        if (pairs[k].y != y_loaded) LOAD_TILES(6, 7, wide, y, y_parts, pairs[k].y);
-        x_loaded = pairs[k].x;
-        y_loaded = pairs[k].y;
-        fetch_tiles(next_x, 2 * x_parts * done / count, 2 * x_parts * (done + 1) / count);
-        fetch_tiles(next_y, 2 * y_parts * done / count, 2 * y_parts * (done + 1) / count);
-        multiply_tiles(tall, wide);
-        done++;
-    }
-}
-
 /* out (up to GROUP by GROUP) = or, with add, += the products of the steps. */
-static inline __attribute__((always_inline)) void multiply_steps(const factors *f, float *out, int64_t out_stride, bool add, bool tall,
-                                                                 bool wide, int x_parts, int y_parts) {
+INLINED void multiply_steps(const factors *p, float *out, int64_t out_stride, bool add, form f) {
     const size_t stride = (size_t)out_stride * sizeof(float);
-    const char *x = f->x, *y = f->y;
+    const char *x = p->x, *y = p->y;
     float *below = out + SIDE * out_stride;
     SETTLE_MEMORY();
     _tile_zero(0);
@@ -258,10 +263,10 @@ static inline __attribute__((always_inline)) void multiply_steps(const factors *
     _tile_zero(2);
     _tile_zero(3);
     if (add) EACH_SUM(_tile_loadd);
-    for (int64_t step = 1; step <= f->steps; step++) {
-        const char *next_x = step < f->steps ? x + 2 * x_parts * TILE_BYTES : f->next_x;
-        const char *next_y = step < f->steps ? y + 2 * y_parts * TILE_BYTES : f->next_y;
-        multiply_step(x, y, next_x, next_y, tall, wide, x_parts, y_parts);
+    for (int64_t step = 1; step <= p->steps; step++) {
+        const char *next_x = step < p->steps ? x + 2 * f.x_parts * TILE_BYTES : p->next_x;
+        const char *next_y = step < p->steps ? y + 2 * f.y_parts * TILE_BYTES : p->next_y;
+        multiply_step(x, y, next_x, next_y, f);
         x = next_x;
         y = next_y;
     }
@@ -269,18 +274,18 @@ static inline __attribute__((always_inline)) void multiply_steps(const factors *
     SETTLE_MEMORY();
 }
 
-static inline __attribute__((always_inline)) void multiply_parts(const factors *f, float *out, int64_t out_stride, bool add, bool tall,
-                                                                 bool wide, int x_parts, int y_parts) {
-    if (tall && wide) multiply_steps(f, out, out_stride, add, true, true, x_parts, y_parts);
-    else if (tall) multiply_steps(f, out, out_stride, add, true, false, x_parts, y_parts);
-    else if (wide) multiply_steps(f, out, out_stride, add, false, true, x_parts, y_parts);
-    else multiply_steps(f, out, out_stride, add, false, false, x_parts, y_parts);
+INLINED void multiply_parts(const factors *p, float *out, int64_t out_stride, bool add, bool tall, bool wide, int x_parts,
+                            int y_parts) {
+    if (tall && wide) multiply_steps(p, out, out_stride, add, (form){true, true, x_parts, y_parts});
+    else if (tall) multiply_steps(p, out, out_stride, add, (form){true, false, x_parts, y_parts});
+    else if (wide) multiply_steps(p, out, out_stride, add, (form){false, true, x_parts, y_parts});
+    else multiply_steps(p, out, out_stride, add, (form){false, false, x_parts, y_parts});
 }
 
-static void multiply_whole(const factors *f, float *out, int64_t out_stride, bool add, bool tall, bool wide) {
-    if (f->x_parts == 1) multiply_parts(f, out, out_stride, add, tall, wide, 1, PARTS);
-    else if (f->y_parts == 1) multiply_parts(f, out, out_stride, add, tall, wide, PARTS, 1);
-    else multiply_parts(f, out, out_stride, add, tall, wide, PARTS, PARTS);
+static void multiply_whole(const factors *p, float *out, int64_t out_stride, bool add, bool tall, bool wide) {
+    if (p->x_parts == 1) multiply_parts(p, out, out_stride, add, tall, wide, 1, PARTS);
+    else if (p->y_parts == 1) multiply_parts(p, out, out_stride, add, tall, wide, PARTS, 1);
+    else multiply_parts(p, out, out_stride, add, tall, wide, PARTS, PARTS);
 }
 
 /* The same for any rows and columns up to GROUP: by way of a whole group, where they do not fill tiles. */
@@ -310,7 +315,7 @@ static _Thread_local char group_room[SLICE * STEP_BYTES] __attribute__((aligned(
 
 /* The packed group, rows (or columns) first, ... of its side, times the packed groups begin .. end - 1 of the other. */
 static void multiply_slice(const part *p, int64_t first, int64_t begin, int64_t end, int64_t steps, bool add) {
-    const int64_t here = smaller(GROUP, p->group.count - first), bytes = steps * step_bytes(&p->block), stride = p->whole->out_stride;
+    const int64_t here = smaller(GROUP, p->group.count - first), stride = p->whole->out_stride, bytes = steps * step_bytes(&p->block);
     const int group_parts = parts_of(p->group.content), block_parts = parts_of(p->block.content);
     const char *other = block_room;
     for (int64_t at = begin * GROUP; at < end * GROUP; at += GROUP, other += bytes) {
@@ -330,7 +335,8 @@ static void pack_block(part *p, int64_t begin, int64_t end, int64_t slice, int64
     const int64_t bytes = step_bytes(s), steps = slice_end - slice, run = s->step == 1 ? steps : 1;
     for (int64_t step = 0; step < steps; step += run)
         for (int64_t group = begin; group < end; group++)
-            pack_group(s, group * GROUP, slice + step, slice + step + run, block_room + ((group - begin) * steps + step) * bytes, &p->block_largest);
+            pack_group(s, group * GROUP, slice + step, slice + step + run, block_room + ((group - begin) * steps + step) * bytes,
+                       &p->block_largest);
 }
 
 static void multiply_block(part *p, int64_t begin, int64_t end, int64_t slice, int64_t slice_end) {
@@ -357,10 +363,12 @@ static int64_t packed_bytes(const side *s) { return s->count * parts_of(s->conte
 static void part_task(void *context, int64_t chunk) {
     split *whole = context;
     const int64_t i = chunk / whole->column_chunks, j = chunk % whole->column_chunks;
-    const int64_t row = part_begin(&whole->rows, whole->row_chunks, i), column = part_begin(&whole->columns, whole->column_chunks, j);
+    const int64_t row = part_begin(&whole->rows, whole->row_chunks, i);
+    const int64_t column = part_begin(&whole->columns, whole->column_chunks, j);
     const side rows = side_part(whole->rows, row, part_begin(&whole->rows, whole->row_chunks, i + 1));
     const side columns = side_part(whole->columns, column, part_begin(&whole->columns, whole->column_chunks, j + 1));
-    part p = {.whole = whole, .block = columns, .group = rows, .group_is_rows = true, .out = whole->out + row * whole->out_stride + column};
+    part p = {.whole = whole, .block = columns, .group = rows, .group_is_rows = true};
+    p.out = whole->out + row * whole->out_stride + column;
     if (packed_bytes(&rows) < packed_bytes(&columns)) p.block = rows, p.group = columns, p.group_is_rows = false;
     const int64_t groups = groups_of(p.block.count), block = BLOCK_BYTES / (whole->slice * step_bytes(&p.block));
     take_tiles();

@@ -36,7 +36,8 @@ void kernel_matmul(dtype type, int64_t m, int64_t n, int64_t k, char *out, matri
 typedef enum { NO_IMAGES, X_IMAGES, Y_IMAGES } images;
 bool kernel_matmul_takes_images(int64_t m, int64_t n, int64_t k); /* or is it faster to have numbers made of them first? */
 size_t kernel_matmul_images_scratch(int64_t m, int64_t n, int64_t k, images which);
-void kernel_matmul_images(int64_t m, int64_t n, int64_t k, char *out, matrix x, matrix y, images which, float divisor, char *scratch);
+void kernel_matmul_images(int64_t m, int64_t n, int64_t k, char *out, matrix x, matrix y, images which, float divisor,
+                          char *scratch);
 /* kernel_matmul on the calling thread alone, into rows of out row_stride elements apart; with `add` it is added to them. */
 void kernel_matmul_piece(dtype type, int64_t m, int64_t n, int64_t k, matrix x, matrix y, char *out, int64_t row_stride,
                          bool add, char *scratch);

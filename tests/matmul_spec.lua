@@ -154,7 +154,7 @@ describe("matmul", function()
   end)
 
   describe("of bytes that are divided", function()
-    local function bytes_of(sizes, seed) return (plumb.rand(sizes, { seed = seed }) * 256):floor():cast("uint8"):evaluate() end
+    local function bytes_of(shape, seed) return (plumb.rand(shape, { seed = seed }) * 256):floor():cast("uint8"):evaluate() end
 
     local function near(got, bytes, numbers, divisor, name) -- x, y in the order of the product
       local exact = reference(bytes:double() / divisor, numbers:double())
@@ -166,8 +166,9 @@ describe("matmul", function()
     it("equals sums of products from either side, in any layout", function()
       for number, shape in ipairs { { 64, 130, 150 }, { 100, 50, 784 }, { 49, 300, 130 }, { 70, 1400, 1100 }, { 600, 49, 100 } } do
         local m, n, k = table.unpack(shape)
-        local bytes = { bytes_of({ m, k }, number), bytes_of({ k, m }, number):t(), bytes_of({ m + 3, k + 5 }, number):slice(1, 4):slice(2, 6),
-          bytes_of({ m, k * 2 }, number):slice(2, 1, k * 2, 2), bytes_of({ m, 1, k // 2, 2 }, number):reshape(m, k) }
+        local bytes = { bytes_of({ m, k }, number), bytes_of({ k, m }, number):t(),
+          bytes_of({ m + 3, k + 5 }, number):slice(1, 4):slice(2, 6), bytes_of({ m, k * 2 }, number):slice(2, 1, k * 2, 2),
+          bytes_of({ m, 1, k // 2, 2 }, number):reshape(m, k) }
         for layout, b in ipairs(bytes) do
           local x = number % 2 == 0 and plumb.randn({ n, k }, { seed = number }):t() or plumb.randn({ k, n }, { seed = number })
           local name = ("%d x %d x %d, layout %d"):format(m, n, k, layout)
@@ -179,7 +180,9 @@ describe("matmul", function()
 
     it("goes with any divisor and any numbers", function()
       local b, x = bytes_of({ 64, 128 }, 1), plumb.randn({ 128, 64 }, { seed = 2 }):evaluate()
-      for _, divisor in ipairs { 1, 255, 254.5, -3, 1e-30, 1e30 } do near(b:float():div(divisor):matmul(x), b, x, divisor, "by " .. divisor) end
+      for _, divisor in ipairs { 1, 255, 254.5, -3, 1e-30, 1e30 } do
+        near(b:float():div(divisor):matmul(x), b, x, divisor, "by " .. divisor)
+      end
       near((b:float() / 255):matmul(x * 1e-30), b, x * 1e-30, 255, "small numbers")
       local odd = plumb.where(plumb.arange(1, 128 * 64):reshape(128, 64):eq(65), plumb.full({}, math.huge), x) -- row 2, column 1
       for _, product in ipairs { b:float():div(0):matmul(x), b:float():div(0 / 0):matmul(x), b:float():div(255):matmul(odd) } do
