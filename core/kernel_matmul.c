@@ -322,8 +322,12 @@ void kernel_matmul(dtype type, int64_t m, int64_t n, int64_t k, char *out, matri
 
 bool kernel_matmul_takes_images(int64_t m, int64_t n, int64_t k) { return kernel_split_pays(m, n, k); }
 
+/* Images that are not multiplied as they are become numbers a band at a time. */
+enum { BAND = 64 };
+
 size_t kernel_matmul_images_scratch(int64_t m, int64_t n, int64_t k, images which) {
-    return kernel_matmul_scratch(FLOAT32, m, n, k) + (size_t)((which == X_IMAGES ? m : n) * k) * sizeof(float);
+    const int64_t rows = which == X_IMAGES ? BAND : m, columns = which == Y_IMAGES ? BAND : n;
+    return kernel_matmul_scratch(FLOAT32, rows, columns, k) + (size_t)(BAND * k) * sizeof(float);
 }
 
 /* numbers (rows, columns), row-major = bytes / divisor. */
@@ -336,15 +340,20 @@ static void numbers_of(float *numbers, int64_t rows, int64_t columns, matrix byt
 void kernel_matmul_images(int64_t m, int64_t n, int64_t k, char *out, matrix x, matrix y, images which, float divisor,
                           char *scratch) {
     if (kernel_split(m, n, k, (float *)(void *)out, x, y, which, divisor)) return;
-    char *numbers = scratch + kernel_matmul_scratch(FLOAT32, m, n, k);
-    if (which == X_IMAGES) {
-        numbers_of((float *)(void *)numbers, m, k, x, divisor);
-        x = (matrix){numbers, k, 1};
-    } else {
-        numbers_of((float *)(void *)numbers, n, k, flipped(y), divisor);
-        y = (matrix){numbers, 1, k};
+    float *numbers = (float *)(void *)scratch;
+    scratch += (size_t)(BAND * k) * sizeof(float);
+    for (int64_t i = 0; which == X_IMAGES && i < m && !pool_ends(); i += BAND) {
+        const int64_t rows = smaller(BAND, m - i);
+        numbers_of(numbers, rows, k, (matrix){x.data + i * x.row_stride, x.row_stride, x.column_stride}, divisor);
+        kernel_matmul_piece(FLOAT32, rows, n, k, (matrix){(char *)numbers, k, 1}, y, out + i * n * (int64_t)sizeof(float), n, false,
+                            scratch);
     }
-    kernel_matmul(FLOAT32, m, n, k, out, x, y, scratch);
+    for (int64_t j = 0; which == Y_IMAGES && j < n && !pool_ends(); j += BAND) {
+        const int64_t columns = smaller(BAND, n - j);
+        numbers_of(numbers, columns, k, (matrix){y.data + j * y.column_stride, y.column_stride, y.row_stride}, divisor);
+        kernel_matmul_piece(FLOAT32, m, columns, k, x, (matrix){(char *)numbers, 1, k}, out + j * (int64_t)sizeof(float), n, false,
+                            scratch);
+    }
 }
 
 void kernel_matmul_piece(dtype type, int64_t m, int64_t n, int64_t k, matrix x, matrix y, char *out, int64_t row_stride,

@@ -35,8 +35,8 @@ enum {
     PARTS = 3,
     TILE_BYTES = SIDE * SIDE * 4,
     STEP_BYTES = 2 * PARTS * TILE_BYTES, /* GROUP x DEPTH numbers, packed; those of images take a third */
-    SLICE = 25,                      /* steps of DEPTH, at most, of which the sums stay in tiles */
-    BLOCK_BYTES = 200 * STEP_BYTES,  /* of one side, packed */
+    SLICE = 25,                      /* steps of DEPTH, at most, of which the sums stay in tiles: 150 KB of a group */
+    BLOCK_BYTES = 200 * STEP_BYTES,  /* 1.2 MB of one side, which leaves room for the group in a second-level cache of 2 MB */
     CHUNK = 1000000,                 /* multiplications that are worth another thread's attention */
     MOST_CHUNKS = 64
 };
@@ -390,23 +390,27 @@ bool kernel_split_works(void) {
     return answer == YES;
 }
 
+static int64_t rounded_up(int64_t count, int64_t unit) { return (count + unit - 1) / unit * unit; }
+
+/* Tiles that are not filled take as long as others. */
 bool kernel_split_pays(int64_t m, int64_t n, int64_t k) {
     enum { FEW = 48, SHORT = 64, ENOUGH = 1000000 };
-    return m >= FEW && n >= FEW && k >= SHORT && m * n * k >= ENOUGH && kernel_split_works();
+    if (m < FEW || n < FEW || k < SHORT || m * n * k < ENOUGH || !kernel_split_works()) return false;
+    return rounded_up(m, SIDE) * rounded_up(n, SIDE) * rounded_up(k, DEPTH) <= m * n * k / 3 * 4;
 }
 
-/* All parts of numbers between these are as precise as they should be, unless they hardly count beside the largest. */
-static bool fits(const uint32_t *largest) {
-    enum { LEAST = (127 - 60) << 7, MOST = (127 + 100) << 7 }; /* 2^-60, 2^100 as bfloat16 */
+/* Parts below 2^-126 count as 0. Where a side's largest number is between these, no more than k 2^-96 is lost so. */
+static bool fits(const side *s, const uint32_t *largest) {
+    enum { LEAST = (127 - 60) << 7, MOST = (127 + 30) << 7 }; /* 2^-60, 2^30 as bfloat16 */
     uint32_t most = 0;
     for (int64_t chunk = 0; chunk < MOST_CHUNKS; chunk++) most = largest[chunk] > most ? largest[chunk] : most;
-    return most == 0 || (most >= LEAST && most <= MOST);
+    return s->content == IMAGES || (most >= LEAST && most <= MOST);
 }
 
 static bool in_order(matrix a) { return a.row_stride == 1 || a.column_stride == 1; }
 
 /* A part of the result for each thread, with as few rows and columns as may be, since it packs them all. */
-static void share_out(split *p, int64_t work) {
+static void cut_for_threads(split *p, int64_t work) {
     const int64_t chunks = smaller(smaller(pool_threads(), MOST_CHUNKS), work / CHUNK);
     p->row_chunks = p->column_chunks = 1;
     for (int64_t rows = 1, least = INT64_MAX; rows <= chunks; rows++) {
@@ -426,9 +430,9 @@ bool kernel_split(int64_t m, int64_t n, int64_t k, float *out, matrix x, matrix 
     p.slice = (p.steps + slices - 1) / slices;
     p.rows = (side){of_x, divisor, x.data, m, x.row_stride, k, x.column_stride, true};
     p.columns = (side){of_y, divisor, y.data, n, y.column_stride, k, y.row_stride, false};
-    share_out(&p, m * n * k);
+    cut_for_threads(&p, m * n * k);
     pool_run(p.row_chunks * p.column_chunks, part_task, &p);
-    return fits(p.largest[0]) && fits(p.largest[1]);
+    return fits(&p.rows, p.largest[0]) && fits(&p.columns, p.largest[1]);
 }
 
 #else

@@ -323,25 +323,42 @@ static void take_bytes(plan_graph *g, const item *i) {
     }
 }
 
-/* Is number i of the inputs of a product all that it needs to know of images? */
-static bool multiplies_images(const plan_graph *g, const item *product, int input) {
-    const item *x = item_input(g, product, 0), *other = item_input(g, product, 1 - input);
-    return is_matrix_product(product) && product->shape.rank == 2 && other->type == FLOAT32 &&
-           viewed(g, other) != viewed(g, item_input(g, product, input)) &&
+typedef bool visitor(plan_graph *g, item *reader, int input, int number);
+
+/* Calls visit for each input through which an item is read, or a view of it, until that is false. */
+static bool each_reader(plan_graph *g, int of, visitor *visit, int number) {
+    for (int k = of + 1; k < g->item_count; k++) {
+        item *reader = &g->items[k];
+        for (int input = 0, count = reader->input_count; reader->live && input < count; input++) {
+            if (g->inputs[reader->input_begin + input] != of) continue;
+            if (!(reader->op->kind == VIEW ? each_reader(g, k, visit, number) : visit(g, reader, input, number))) return false;
+        }
+    }
+    return true;
+}
+
+/* Can it be a product of these images with numbers, and not with images, perhaps themselves? */
+static bool multiplies_images(plan_graph *g, item *product, int input, int number) {
+    (void)number;
+    if (!is_matrix_product(product) || product->shape.rank != 2) return false;
+    const item *x = item_input(g, product, 0), *other = viewed(g, item_input(g, product, 1 - input));
+    return other->type == FLOAT32 && other != viewed(g, item_input(g, product, input)) &&
            kernel_matmul_takes_images(product->shape.size[0], product->shape.size[1], x->shape.size[1]);
 }
 
-/* Do only products of matrices read it, or views of it that only they read? */
-static bool only_products_read(const plan_graph *g, int number) {
-    for (int o = 0; o < g->output_count; o++)
-        if (g->outputs[o] == number) return false;
-    for (int k = number + 1; k < g->item_count; k++)
-        for (int input = 0; g->items[k].live && input < g->items[k].input_count; input++) {
-            const item *reader = &g->items[k];
-            if (item_input(g, reader, input) != &g->items[number]) continue;
-            if (reader->op->kind == VIEW ? !only_products_read(g, k) : !multiplies_images(g, reader, input)) return false;
-        }
+static bool add_input(plan_graph *g, item *reader, int input, int number) {
+    (void)input;
+    memcpy(g->inputs + g->input_count, g->inputs + reader->input_begin, (size_t)reader->input_count * sizeof *g->inputs);
+    reader->input_begin = g->input_count;
+    g->inputs[g->input_count + reader->input_count++] = number;
+    g->input_count += reader->input_count;
     return true;
+}
+
+static bool is_output(const plan_graph *g, const item *i) {
+    for (int o = 0; o < g->output_count; o++)
+        if (viewed(g, &g->items[g->outputs[o]]) == i) return true;
+    return false;
 }
 
 static bool view_images(const node *y, const operand *in, operand *out) {
@@ -353,31 +370,14 @@ static bool view_images(const node *y, const operand *in, operand *out) {
 
 static const operator images_operator = {.name = "images", .kind = VIEW, .view = view_images};
 
-/* Products that read an item, or views of it, have one more input. */
-static void add_input(plan_graph *g, int number, int added) {
-    for (int k = number + 1; k < g->item_count; k++) {
-        item *reader = &g->items[k];
-        for (int input = 0, count = reader->input_count; reader->live && input < count; input++) {
-            if (g->inputs[reader->input_begin + input] != number) continue;
-            if (reader->op->kind == VIEW) add_input(g, k, added);
-            else {
-                memcpy(g->inputs + g->input_count, g->inputs + reader->input_begin, (size_t)count * sizeof *g->inputs);
-                reader->input_begin = g->input_count;
-                g->inputs[g->input_count + reader->input_count++] = added;
-                g->input_count += reader->input_count;
-            }
-        }
-    }
-}
-
 /* Products of matrices take images as they are, too, which are bytes divided by a number: in float32 they are then no more than a
  * view of the bytes, and the products take the number. */
 static void take_images(plan_graph *g, item *i) {
     if (strcmp(i->op->name, "div") != 0 || i->type != FLOAT32 || item_input(g, i, 0)->type != UINT8) return;
     const item *divisor = viewed(g, item_input(g, i, 1));
-    bool one = shape_elements(divisor->shape) == 1 && divisor->type == FLOAT32;
-    if (!one || !shape_equal(item_input(g, i, 0)->shape, i->shape) || !only_products_read(g, number_of(g, i))) return;
-    add_input(g, number_of(g, i), number_of(g, divisor));
+    if (shape_elements(divisor->shape) != 1 || divisor->type != FLOAT32 || !shape_equal(item_input(g, i, 0)->shape, i->shape)) return;
+    if (is_output(g, i) || !each_reader(g, number_of(g, i), multiplies_images, 0)) return;
+    each_reader(g, number_of(g, i), add_input, number_of(g, divisor));
     i->op = &images_operator;
     i->input_count = 1;
     lay_out_view(g, i);
