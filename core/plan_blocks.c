@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "fail.h"
+#include "kernels.h"
 #include "memory.h"
 #include "operators.h"
 #include "pool.h"
@@ -85,11 +86,14 @@ static int stage_of(const cutting *c, const node *n, const int *axes, bool compu
     return stage;
 }
 
+/* Some products are faster as a whole than in blocks on any number of threads: more than any limit. */
 static double work_of(const node *n) {
     double wide = n->type == FLOAT32 ? 1 : 2, elements = (double)shape_elements(n->shape);
     if (n->op->kind == VIEW) return 0;
     if (!op_is(n, "matmul")) return wide * elements;
-    return wide * elements * (1 + (double)n->inputs[0]->shape.size[n->inputs[0]->shape.rank - 1] / 4);
+    const int64_t k = n->inputs[0]->shape.size[n->inputs[0]->shape.rank - 1];
+    if (n->shape.rank == 2 && n->type == FLOAT32 && kernel_matmul_takes_images(n->shape.size[0], n->shape.size[1], k)) return INFINITY;
+    return wide * elements * (1 + (double)k / 4);
 }
 
 static void find_axes(cutting *c, int *axes) {

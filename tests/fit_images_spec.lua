@@ -1,4 +1,4 @@
---- plumb.fit on uint8 images and on loaders: the same numbers as on floats, without the floats.
+--- plumb.fit on uint8 images and on loaders: what it gives on floats, without the floats.
 local plumb = require "plumb"
 local support = require "support"
 local nn, optim = plumb.nn, plumb.optim
@@ -58,6 +58,22 @@ describe("fit with uint8 images", function()
     assert.equal(12, short[6])
     same(result_of(plumb.data.loader(set, { batch = 16, shuffle = false, drop_last = true }), {}), short)
     same(result_of(plumb.data.subset(floats(set), 96), { batch = 16, shuffle = false }), short)
+  end)
+
+  it("gives what their floats give but for rounding where products take bytes", function()
+    local many = { x = plumb.randint(0, 255, { 600, 1, 16, 16 }, { seed = 1 }):cast("uint8"):evaluate(),
+      y = plumb.randint(1, 10, { 600 }, { seed = 2 }):evaluate() }
+    local function train_on(s)
+      plumb.manual_seed(3)
+      local model = nn.Sequential { nn.Flatten(), nn.Linear(256, 128), nn.ReLU(), nn.Linear(128, 10) }
+      local run = plumb.fit(model, s, { loss = nn.CrossEntropyLoss(), optimizer = optim.Adam { lr = 0.001 }, epochs = 3, batch = 120,
+        progress = false })
+      return model.theta, run.train_loss
+    end
+    local theta, losses = train_on(many)
+    local expected, expected_losses = train_on(floats(many))
+    assert.is_true((theta - expected):abs():max():item() < 1e-4)
+    for epoch = 1, 3 do assert.is_true(math.abs(losses[epoch] - expected_losses[epoch]) < 1e-5) end
   end)
 
   it("takes the whole set as one batch, in its order", function()

@@ -273,7 +273,8 @@ local function new_loop(run, model, train, options, with_accuracy)
 end
 
 --- fit(model, train, options) -> run: trains the model on the data set {x =, y =}, or on a loader (data.loader), which then has
---- batch, seed and the like. uint8 images are numbers in [0, 1] to the model and stay uint8 in memory.
+--- batch, seed and the like. uint8 images are numbers in [0, 1] to the model and stay uint8 in memory; some processors multiply
+--- them as they are, which may round otherwise than products of float32 images.
 --- options: loss, optimizer (both needed), epochs = 1, batch = 64, validate = data set or loader, seed = 0 (of the shuffling),
 --- shuffle = true, drop_last = false (leave out a last, shorter batch), augment = {shift = pixels, flip = true} and normalize =
 --- {mean =, std =} (see data.loader; a set to validate on is normalised alike, not augmented), schedule = optim.StepLR{...} (it
