@@ -86,19 +86,16 @@ static void read_call(lua_State *L, call_arguments *c) {
             c->numbers[i] = lua_tonumber(L, index);
             continue;
         }
-        entry->variable = luaL_testudata(L, index, VARIABLE) != NULL;
-        if (entry->variable) c->handles[i] = variable_check(L, index);
+        c->handles[i] = variable_test(L, index);
+        entry->variable = c->handles[i] != NULL;
         for (int other = 0; entry->variable && other < i; other++)
             if (c->handles[other] == c->handles[i])
                 core_error(L, "compile: arguments %d and %d are the same variable", other + 1, i + 1);
         c->variable_count += entry->variable;
-        if (!entry->variable && tensor_test(L, index) == NULL)
+        if (!entry->variable) c->handles[i] = tensor_slot(L, index);
+        if (c->handles[i] == NULL)
             core_error(L, "compile: argument %d of a compiled function must be a tensor, a number or a variable, not %s",
                        i + 1, luaL_typename(L, index));
-        if (!entry->variable) {
-            tensor_value(L, index);
-            c->handles[i] = lua_touserdata(L, index);
-        }
         const array *value = &(*c->handles[i])->value;
         entry->type = value->type;
         entry->shape = value->shape;
@@ -297,20 +294,14 @@ static int call_compiled(lua_State *L) {
     read_call(L, &call);
     r.variant = find_variant(L, c, &call);
     int result_count = r.variant->result_count, variables = call.variable_count;
-    node *updates[MAX_COMPILED_ARGUMENTS] = {NULL};
+    node *updates[MAX_COMPILED_ARGUMENTS] = {NULL}; /* of the variables, which come first */
     luaL_checkstack(L, result_count + 2, NULL);
-    for (int o = 0; o < result_count; o++) r.slots[o] = tensor_push_slot(L);
+    for (int o = 0; o < result_count; o++) r.slots[o] = o < variables ? &updates[o] : tensor_push_slot(L);
     core_run(L, run_body, &r);
-    for (int i = 0, o = 0; i < call.count; i++) {
+    for (int i = 0, o = 0; i < call.count; i++) { /* from here on nothing fails */
         if (!call.signature[i].variable) continue;
-        updates[o] = *call.handles[i];
-        *call.handles[i] = *r.slots[o];
-        *r.slots[o] = updates[o];
-        o++;
-    }
-    for (int o = 0; o < variables; o++) { /* the old values go now, not when Lua collects */
-        node_release(*r.slots[o]);
-        *r.slots[o] = NULL;
+        node_release(*call.handles[i]); /* now, not when Lua collects */
+        *call.handles[i] = updates[o++];
     }
     return result_count - variables;
 }

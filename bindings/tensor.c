@@ -115,10 +115,16 @@ node *tensor_check(lua_State *L, int index) {
     return n;
 }
 
+node **tensor_slot(lua_State *L, int index) {
+    node **slot = luaL_testudata(L, index, TENSOR);
+    if (slot != NULL && *slot == NULL) return NULL;
+    if (slot != NULL && !node_has_value(*slot)) core_run(L, evaluate_body, &(evaluation){slot, 1});
+    return slot;
+}
+
 const array *tensor_value(lua_State *L, int index) {
-    tensor_check(L, index);
-    node **slot = lua_touserdata(L, index);
-    if (!node_has_value(*slot)) core_run(L, evaluate_body, &(evaluation){slot, 1});
+    node **slot = tensor_slot(L, index);
+    if (slot == NULL) tensor_check(L, index);
     return &(*slot)->value;
 }
 

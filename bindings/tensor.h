@@ -27,6 +27,7 @@ node *tensor_check(lua_State *L, int index);
 node *tensor_test(lua_State *L, int index); /* NULL where there is none */
 /* The evaluated array of the tensor at index, owned by that tensor. */
 const array *tensor_value(lua_State *L, int index);
+node **tensor_slot(lua_State *L, int index); /* where Lua holds it, evaluated; NULL: it is none */
 /* Pushes a new tensor with an uninitialised contiguous array, to be filled by the caller before it returns. */
 array *tensor_new(lua_State *L, dtype type, shape s);
 

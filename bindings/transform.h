@@ -20,6 +20,7 @@ void class_register(lua_State *L, const char *name, const documented_function *m
                     lua_CFunction call);
 
 #define VARIABLE "plumb.Variable"
+node **variable_test(lua_State *L, int index); /* or NULL */
 node **variable_check(lua_State *L, int index);
 
 /* Variables that get a new value along with the gradient under way: pushes their table (or nil) and returns how many; their

@@ -5,9 +5,15 @@
 /* The registry's table of what the gradient under way will set: variable -> tensor. */
 #define DEFERRED "plumb.deferred"
 
+node **variable_test(lua_State *L, int index) {
+    node **variable = luaL_testudata(L, index, VARIABLE);
+    if (variable != NULL && *variable == NULL) core_error(L, "this variable has been collected");
+    return variable;
+}
+
 node **variable_check(lua_State *L, int index) {
-    node **variable = luaL_checkudata(L, index, VARIABLE);
-    if (*variable == NULL) core_error(L, "this variable has been collected");
+    node **variable = variable_test(L, index);
+    if (variable == NULL) luaL_checkudata(L, index, VARIABLE);
     return variable;
 }
 

@@ -75,13 +75,14 @@ end
 -- A single batch that is the whole set, in its order: nothing is to be picked.
 local function whole_set(train, dtype)
   local x, y = set.inputs(train), train.y
-  local source = { indexed = false, count = #x, steps = 1 }
+  local n = #x
+  local source = { indexed = false, count = n, steps = 1 }
   function source.pick(all_x, all_y) return set.numbers(all_x, dtype), all_y end
   function source.inputs(all_x) return all_x end
   function source.epoch(_, _, done)
     return function()
       done = done + 1
-      if done == 1 then return #x, x, y end
+      if done == 1 then return n, x, y end
     end
   end
   return source

@@ -50,12 +50,14 @@ end
 
 -- ---- one step ----
 
--- What a hook may have changed: the optimiser's settings ask for another compiled step; the model must still be there.
+-- What a hook, a schedule, or what came before run:resume(), may have changed: the optimiser's settings ask for another compiled step; the
+-- model must still be there.
 local function refresh(run, loop)
   local optimizer = loop.options.optimizer
-  if run.model:variable() ~= loop.theta or loop.buffers and run.model:buffer_variable() ~= loop.buffers then
+  if not loop.is_checked and (run.model:variable() ~= loop.theta or loop.buffers and run.model:buffer_variable() ~= loop.buffers) then
     report.fail("fit: a hook gave the model other parameters (by double, float, or by making it part of another model)")
   end
+  loop.is_checked = true
   if not loop.step or loop.version ~= optimizer.version then
     loop.step, loop.version = loop.compile_step(), optimizer.version
     loop.arguments = { loop.theta, table.unpack(loop.state) }
@@ -80,6 +82,7 @@ end
 local function call_hook(run, loop, name, ...)
   local hook = loop.options[name]
   if not hook then return end
+  loop.is_checked = false
   loop.pending, loop.before_hook = name, tensor.get_rng_state() -- so that it draws the same numbers when it is called again
   local verdict = hook(run, ...)
   loop.pending = nil
@@ -89,6 +92,7 @@ end
 local function take_step(run, loop, n, x, y, index)
   local step = run.step + 1
   loop.schedule:at("step", step)
+  loop.is_checked = loop.is_checked and not loop.options.schedule
   refresh(run, loop)
   local results = { loop.step(step_arguments(loop, step, x, y, index)) }
   local loss, accuracy = results[1]:item(), results[2]:item()
@@ -106,6 +110,7 @@ end
 -- ---- epochs ----
 
 local function save_checkpoint(run, loop)
+  loop.is_checked = false
   loop.options.checkpoint(run)
   loop.next_checkpoint = process.time() + loop.options.checkpoint_every
 end
@@ -185,7 +190,7 @@ end
 
 -- What is done until the training ends or is stopped.
 local function train(run, loop)
-  loop.started, loop.running, run.stopped = process.time() - run.seconds, true, nil
+  loop.started, loop.running, loop.is_checked, run.stopped = process.time() - run.seconds, true, false, nil
   if loop.random then tensor.set_rng_state(loop.random) end
   local follower <close> = schedule.follow(loop.options.schedule, loop.options.optimizer)
   local bar <close> = new_bar(run, loop)

@@ -45,14 +45,24 @@ function descents.gradient(self)
   end)
 end
 
--- A step of Adam along a descent; for a single batch the whole of it is one plan.
-local function compile_step(self, descent, optimizer)
-  local function step(theta, m, v, rate, correction)
+-- A step of Adam along a descent, (theta, rate, correction) -> theta', loss, |g|; it keeps the optimiser's state. For a single
+-- batch the whole of it is one plan, which updates the state in place.
+local function compile_step(self, descent, optimizer, start)
+  local function step(m, v, theta, rate, correction)
     local loss, norm, direction = descent(theta)
     local new_theta, state = optimizer:update(theta, direction, { m, v }, { rate, correction })
-    return new_theta, state[1], state[2], loss, norm
+    return state[1], state[2], new_theta, loss, norm
   end
-  return #self.batches == 1 and transform.compile(step) or step
+  local m, v = table.unpack(optimizer:start(start))
+  if #self.batches == 1 then
+    local compiled <const>, m_variable <const>, v_variable <const> = transform.compile(step), core.variable(m), core.variable(v)
+    return function(...) return compiled(m_variable, v_variable, ...) end
+  end
+  return function(...)
+    local theta, loss, norm
+    m, v, theta, loss, norm = step(m, v, ...)
+    return theta, loss, norm
+  end
 end
 
 local function label_of(self, stage) return self.who .. ", " .. stage end
@@ -63,13 +73,12 @@ local function descend(self, name, score, start, steps, lr, tolerance)
   local best = { name = name, steps = 0, theta = start.theta, loss = start.loss, norm = start.norm }
   if steps == 0 or start.norm <= tolerance then return best end
   local optimizer = optim.Adam { lr = lr }
-  local step = compile_step(self, descents[name](self), optimizer)
-  local theta, m, v = start.theta, table.unpack(optimizer:start(start.theta))
-  local here = {}
+  local step = compile_step(self, descents[name](self), optimizer, start.theta)
+  local theta, here = start.theta, {}
   local function note() return ("loss %.4g, |gradient| %.3g"):format(here.loss, here.norm) end
   for i = 1, steps do
     local numbers, share = optimizer:numbers(i), (1 + math.cos(math.pi * (i - 1) / steps)) / 2
-    local new_theta, new_m, new_v, loss, norm = step(theta, m, v, numbers[1] * share, numbers[2]) -- the first is Adam's rate
+    local new_theta, loss, norm = step(theta, numbers[1] * share, numbers[2]) -- the first is Adam's rate
     here.loss, here.norm, best.steps = loss:item(), norm:item(), i
     bar:update(i, note)
     if here.loss - here.loss ~= 0 or here.norm - here.norm ~= 0 then -- diverged: the best point stands
@@ -80,7 +89,7 @@ local function descend(self, name, score, start, steps, lr, tolerance)
       best.theta, best.loss, best.norm = theta, here.loss, here.norm
     end
     if here.norm <= tolerance then break end
-    theta, m, v = new_theta, new_m, new_v
+    theta = new_theta
   end
   return best
 end

@@ -28,7 +28,7 @@ function Optimizer.class(name, defaults, doc)
   new.__name = "optim." .. name
   new.__tostring = function(self) return ("%s{lr = %g}"):format(name, self.lr) end
   new.__index = function(self, key)
-    local value = rawget(self, "settings")[key]
+    local value = self.settings[key]
     if value == nil then value = new[key] end
     return value
   end

@@ -43,8 +43,9 @@ end
 function Adam:start(theta) return { full_like(theta, 0), full_like(theta, 0) } end
 
 function Adam:numbers(step)
-  local b1, b2 = self.betas[1], self.betas[2]
-  local rate, scale = self.lr / (1 - b1 ^ step), 1 / math.sqrt(1 - b2 ^ step)
+  local settings = self.settings -- faster than through self: this is asked for at every step
+  local b1, b2 = settings.betas[1], settings.betas[2]
+  local rate, scale = settings.lr / (1 - b1 ^ step), 1 / math.sqrt(1 - b2 ^ step)
   if self.momentum_varies then return { rate, scale, b1, 1 - b1 } end
   return { rate, scale }
 end
