@@ -14,7 +14,9 @@
 #if defined __AMX_TILE__ && defined __AMX_BF16__ && defined __AVX512F__ && defined __linux__
 #include <immintrin.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -37,8 +39,10 @@ enum {
     STEP_BYTES = 2 * PARTS * TILE_BYTES, /* GROUP x DEPTH numbers, packed; those of images take a third */
     SLICE = 25,                      /* steps of DEPTH, at most, of which the sums stay in tiles: 150 KB of a group */
     BLOCK_BYTES = 200 * STEP_BYTES,  /* 1.2 MB of one side, which leaves room for the group in a second-level cache of 2 MB */
+    ROOM_BYTES = 2 << 20,            /* for a block and a group: one large page */
     CHUNK = 1000000,                 /* multiplications that are worth another thread's attention */
-    MOST_CHUNKS = 64
+    MOST_CHUNKS = 64,
+    NO_MEMORY = 0xffff               /* larger than any number */
 };
 
 /* Bytes; numbers that meet them, which are divided; or numbers. */
@@ -306,25 +310,33 @@ typedef struct {
     const split *whole;
     side block, group;
     bool group_is_rows;
+    char *packed_block, *packed_group;
     float *out;
     uint32_t block_largest, group_largest;
 } part;
 
-static _Thread_local char block_room[BLOCK_BYTES] __attribute__((aligned(64)));
-static _Thread_local char group_room[SLICE * STEP_BYTES] __attribute__((aligned(64)));
+/* A thread's memory for packed numbers, which it asks for at its first product and keeps; or NULL. */
+static char *thread_room(void) {
+    static _Thread_local char *room;
+    _Static_assert(BLOCK_BYTES + SLICE * STEP_BYTES <= ROOM_BYTES, "a block and a group have room");
+    if (room != NULL) return room;
+    room = aligned_alloc(ROOM_BYTES, ROOM_BYTES);
+    if (room != NULL) madvise(room, ROOM_BYTES, MADV_HUGEPAGE);
+    return room;
+}
 
 /* The packed group, rows (or columns) first, ... of its side, times the packed groups begin .. end - 1 of the other. */
 static void multiply_slice(const part *p, int64_t first, int64_t begin, int64_t end, int64_t steps, bool add) {
     const int64_t here = smaller(GROUP, p->group.count - first), stride = p->whole->out_stride, bytes = steps * step_bytes(&p->block);
     const int group_parts = parts_of(p->group.content), block_parts = parts_of(p->block.content);
-    const char *other = block_room;
+    const char *other = p->packed_block, *packed = p->packed_group;
     for (int64_t at = begin * GROUP; at < end * GROUP; at += GROUP, other += bytes) {
         const int64_t there = smaller(GROUP, p->block.count - at);
         if (p->group_is_rows)
-            multiply_group(&(factors){group_room, other, group_room, other + bytes, group_parts, block_parts, steps},
+            multiply_group(&(factors){packed, other, packed, other + bytes, group_parts, block_parts, steps},
                            p->out + first * stride + at, stride, here, there, add);
         else
-            multiply_group(&(factors){other, group_room, other + bytes, group_room, block_parts, group_parts, steps},
+            multiply_group(&(factors){other, packed, other + bytes, packed, block_parts, group_parts, steps},
                            p->out + at * stride + first, stride, there, here, add);
     }
 }
@@ -335,14 +347,14 @@ static void pack_block(part *p, int64_t begin, int64_t end, int64_t slice, int64
     const int64_t bytes = step_bytes(s), steps = slice_end - slice, run = s->step == 1 ? steps : 1;
     for (int64_t step = 0; step < steps; step += run)
         for (int64_t group = begin; group < end; group++)
-            pack_group(s, group * GROUP, slice + step, slice + step + run, block_room + ((group - begin) * steps + step) * bytes,
-                       &p->block_largest);
+            pack_group(s, group * GROUP, slice + step, slice + step + run,
+                       p->packed_block + ((group - begin) * steps + step) * bytes, &p->block_largest);
 }
 
 static void multiply_block(part *p, int64_t begin, int64_t end, int64_t slice, int64_t slice_end) {
     pack_block(p, begin, end, slice, slice_end);
     for (int64_t first = 0; first < p->group.count && !pool_ends(); first += GROUP) {
-        pack_group(&p->group, first, slice, slice_end, group_room, &p->group_largest);
+        pack_group(&p->group, first, slice, slice_end, p->packed_group, &p->group_largest);
         multiply_slice(p, first, begin, end, slice_end - slice, slice > 0);
     }
 }
@@ -367,7 +379,12 @@ static void part_task(void *context, int64_t chunk) {
     const int64_t column = part_begin(&whole->columns, whole->column_chunks, j);
     const side rows = side_part(whole->rows, row, part_begin(&whole->rows, whole->row_chunks, i + 1));
     const side columns = side_part(whole->columns, column, part_begin(&whole->columns, whole->column_chunks, j + 1));
-    part p = {.whole = whole, .block = columns, .group = rows, .group_is_rows = true};
+    part p = {.whole = whole, .block = columns, .group = rows, .group_is_rows = true, .packed_block = thread_room()};
+    if (p.packed_block == NULL) {
+        whole->largest[0][chunk] = NO_MEMORY;
+        return;
+    }
+    p.packed_group = p.packed_block + BLOCK_BYTES;
     p.out = whole->out + row * whole->out_stride + column;
     if (packed_bytes(&rows) < packed_bytes(&columns)) p.block = rows, p.group = columns, p.group_is_rows = false;
     const int64_t groups = groups_of(p.block.count), block = BLOCK_BYTES / (whole->slice * step_bytes(&p.block));
@@ -404,7 +421,7 @@ static bool fits(const side *s, const uint32_t *largest) {
     enum { LEAST = (127 - 60) << 7, MOST = (127 + 30) << 7 }; /* 2^-60, 2^30 as bfloat16 */
     uint32_t most = 0;
     for (int64_t chunk = 0; chunk < MOST_CHUNKS; chunk++) most = largest[chunk] > most ? largest[chunk] : most;
-    return s->content == IMAGES || (most >= LEAST && most <= MOST);
+    return most != NO_MEMORY && (s->content == IMAGES || (most >= LEAST && most <= MOST));
 }
 
 static bool in_order(matrix a) { return a.row_stride == 1 || a.column_stride == 1; }

@@ -113,20 +113,14 @@ static void *helper_main(void *number) {
     return NULL;
 }
 
-/* A thread that nobody waits for; signals stay with the main thread. Its stack, which holds its memory for kernels (_Thread_local),
- * is the usual one, whatever the main thread's limit is. */
+/* A thread that nobody waits for; signals stay with the main thread. */
 static bool start_thread(void *(*run)(void *), void *argument) {
-    static const size_t STACK = (size_t)8 << 20;
     sigset_t all, before;
     pthread_t thread;
-    pthread_attr_t attributes;
-    if (pthread_attr_init(&attributes) != 0) return false;
-    pthread_attr_setstacksize(&attributes, STACK);
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    bool started = pthread_create(&thread, &attributes, run, argument) == 0;
+    bool started = pthread_create(&thread, NULL, run, argument) == 0;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    pthread_attr_destroy(&attributes);
     if (started) pthread_detach(thread);
     return started;
 }
