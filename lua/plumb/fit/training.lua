@@ -50,11 +50,12 @@ end
 
 -- ---- one step ----
 
--- What a hook, a schedule, or what came before run:resume(), may have changed: the optimiser's settings ask for another compiled step; the
--- model must still be there.
+-- What a hook, a schedule, or what came before run:resume(), may have changed: the optimiser's settings ask for another compiled
+-- step; the model must still be there.
 local function refresh(run, loop)
   local optimizer = loop.options.optimizer
-  if not loop.is_checked and (run.model:variable() ~= loop.theta or loop.buffers and run.model:buffer_variable() ~= loop.buffers) then
+  local model, buffers = run.model, loop.buffers
+  if not loop.is_checked and (model:variable() ~= loop.theta or buffers and model:buffer_variable() ~= buffers) then
     report.fail("fit: a hook gave the model other parameters (by double, float, or by making it part of another model)")
   end
   loop.is_checked = true
