@@ -1,4 +1,4 @@
-/* Products of float32 matrices by the tile registers of AMX. These multiply bfloat16, of 8 significant bits, 32 times as fast as
+/* Products of float32 matrices by the tile registers of AMX. These multiply bfloat16, of 8 significant bits, 16 times as fast as
  * vector registers multiply float32, and add in float32. A float32 is the sum of three such numbers, x = x1 + x2 + x3, and
  *   x y = x1 y1 + (x1 y2 + x2 y1) + (x2 y2 + x1 y3 + x3 y1) + (x2 y3 + x3 y2 + x3 y3),
  * of which the last three are left out: they are below 2^-23 |x y|, of either sign, and less than what rounding costs a sum of
@@ -370,7 +370,8 @@ static side side_part(side s, int64_t begin, int64_t end) {
     return s;
 }
 
-static int64_t packed_bytes(const side *s) { return s->count * parts_of(s->content); }
+/* What packing takes, in any unit. */
+static int64_t packed_size(const side *s) { return s->count * parts_of(s->content); }
 
 static void part_task(void *context, int64_t chunk) {
     split *whole = context;
@@ -386,11 +387,11 @@ static void part_task(void *context, int64_t chunk) {
     }
     p.packed_group = p.packed_block + BLOCK_BYTES;
     p.out = whole->out + row * whole->out_stride + column;
-    if (packed_bytes(&rows) < packed_bytes(&columns)) p.block = rows, p.group = columns, p.group_is_rows = false;
+    if (packed_size(&rows) < packed_size(&columns)) p.block = rows, p.group = columns, p.group_is_rows = false;
     const int64_t groups = groups_of(p.block.count), block = BLOCK_BYTES / (whole->slice * step_bytes(&p.block));
     take_tiles();
     for (int64_t begin = 0; begin < groups; begin += block)
-        for (int64_t slice = 0; slice < whole->steps; slice += whole->slice)
+        for (int64_t slice = 0; slice < whole->steps && !pool_ends(); slice += whole->slice)
             multiply_block(&p, begin, smaller(begin + block, groups), slice, smaller(slice + whole->slice, whole->steps));
     _tile_release();
     whole->largest[0][chunk] = p.group_is_rows ? p.group_largest : p.block_largest;
@@ -431,7 +432,7 @@ static void cut_for_threads(split *p, int64_t work) {
     const int64_t chunks = smaller(smaller(pool_threads(), MOST_CHUNKS), work / CHUNK);
     p->row_chunks = p->column_chunks = 1;
     for (int64_t rows = 1, least = INT64_MAX; rows <= chunks; rows++) {
-        const int64_t sum = packed_bytes(&p->rows) / rows + packed_bytes(&p->columns) / (chunks / rows);
+        const int64_t sum = packed_size(&p->rows) / rows + packed_size(&p->columns) / (chunks / rows);
         if (chunks % rows != 0 || sum >= least) continue;
         least = sum;
         p->row_chunks = rows, p->column_chunks = chunks / rows;
