@@ -212,7 +212,8 @@ void fused_run(const fused *f, const operand *operands) {
     fused_job job = {f, operands, (f->count + f->block - 1) / f->block, 1};
     if (f->count == 0) return;
     job.chunks = pool_chunks(f->count * f->step_count, GRAIN);
-    if (job.chunks > pool_threads()) job.chunks = (job.chunks + pool_threads() - 1) / pool_threads() * pool_threads(); /* as much for each */
+    const int64_t threads = pool_threads(); /* may count here, since no number depends on another chunk's: as much for each */
+    if (job.chunks > threads) job.chunks = (job.chunks + threads - 1) / threads * threads;
     if (job.chunks > job.blocks) job.chunks = job.blocks;
     pool_run(job.chunks, fused_task, &job);
 }

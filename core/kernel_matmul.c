@@ -320,8 +320,6 @@ void kernel_matmul(dtype type, int64_t m, int64_t n, int64_t k, char *out, matri
     multiply_slices(&p, false);
 }
 
-bool kernel_matmul_takes_images(int64_t m, int64_t n, int64_t k) { return kernel_split_pays(m, n, k); }
-
 /* Images that are not multiplied as they are become numbers a band at a time. */
 enum { BAND = 64 };
 
@@ -340,19 +338,16 @@ static void numbers_of(float *numbers, int64_t rows, int64_t columns, matrix byt
 void kernel_matmul_images(int64_t m, int64_t n, int64_t k, char *out, matrix x, matrix y, images which, float divisor,
                           char *scratch) {
     if (kernel_split(m, n, k, (float *)(void *)out, x, y, which, divisor)) return;
-    float *numbers = (float *)(void *)scratch;
-    scratch += (size_t)(BAND * k) * sizeof(float);
-    for (int64_t i = 0; which == X_IMAGES && i < m && !pool_ends(); i += BAND) {
-        const int64_t rows = smaller(BAND, m - i);
-        numbers_of(numbers, rows, k, (matrix){x.data + i * x.row_stride, x.row_stride, x.column_stride}, divisor);
-        kernel_matmul_piece(FLOAT32, rows, n, k, (matrix){(char *)numbers, k, 1}, y, out + i * n * (int64_t)sizeof(float), n, false,
-                            scratch);
-    }
-    for (int64_t j = 0; which == Y_IMAGES && j < n && !pool_ends(); j += BAND) {
-        const int64_t columns = smaller(BAND, n - j);
-        numbers_of(numbers, columns, k, (matrix){y.data + j * y.column_stride, y.column_stride, y.row_stride}, divisor);
-        kernel_matmul_piece(FLOAT32, m, columns, k, x, (matrix){(char *)numbers, 1, k}, out + j * (int64_t)sizeof(float), n, false,
-                            scratch);
+    const matrix bytes = which == X_IMAGES ? x : flipped(y);
+    const int64_t count = which == X_IMAGES ? m : n, element = (int64_t)sizeof(float);
+    const matrix band = {scratch, k, 1}; /* rows of x, or columns of y */
+    for (int64_t i = 0; i < count && !pool_ends(); i += BAND) {
+        const int64_t some = smaller(BAND, count - i);
+        char *room = scratch + BAND * k * element;
+        const matrix from = {bytes.data + i * bytes.row_stride, bytes.row_stride, bytes.column_stride};
+        numbers_of((float *)(void *)scratch, some, k, from, divisor);
+        if (which == X_IMAGES) kernel_matmul_piece(FLOAT32, some, n, k, band, y, out + i * n * element, n, false, room);
+        else kernel_matmul_piece(FLOAT32, m, some, k, x, flipped(band), out + i * element, n, false, room);
     }
 }
 

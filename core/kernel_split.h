@@ -7,7 +7,7 @@
 /* Can this processor do it? Asks the system for it the first time. */
 bool kernel_split_works(void);
 
-/* Is it worth while for out (m, n) = x (m, k) y (k, n)? */
+/* Is it faster for out (m, n) = x (m, k) y (k, n), as a whole, than other ways on blocks of it? */
 bool kernel_split_pays(int64_t m, int64_t n, int64_t k);
 
 /* out (m, n) = x (m, k) y (k, n), as precise as sums of float32's own products, but for what is below k 2^-96. Returns false, with

@@ -32,10 +32,8 @@ typedef struct {
 } matrix;
 size_t kernel_matmul_scratch(dtype type, int64_t m, int64_t n, int64_t k);
 void kernel_matmul(dtype type, int64_t m, int64_t n, int64_t k, char *out, matrix x, matrix y, char *scratch);
-/* The same in float32 where x or y are images: bytes that stand for bytes / divisor. */
+/* The same in float32 where x or y are images: bytes that stand for bytes / divisor. For sizes of which kernel_split_pays. */
 typedef enum { NO_IMAGES, X_IMAGES, Y_IMAGES } images;
-/* Does it take images as they are, and all float32 as a whole? Small products are faster otherwise. */
-bool kernel_matmul_takes_images(int64_t m, int64_t n, int64_t k);
 size_t kernel_matmul_images_scratch(int64_t m, int64_t n, int64_t k, images which);
 void kernel_matmul_images(int64_t m, int64_t n, int64_t k, char *out, matrix x, matrix y, images which, float divisor,
                           char *scratch);

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "fail.h"
-#include "kernels.h"
+#include "kernel_split.h"
 #include "memory.h"
 #include "operators.h"
 #include "pool.h"
@@ -92,7 +92,7 @@ static double work_of(const node *n) {
     if (n->op->kind == VIEW) return 0;
     if (!op_is(n, "matmul")) return wide * elements;
     const int64_t k = n->inputs[0]->shape.size[n->inputs[0]->shape.rank - 1];
-    if (n->shape.rank == 2 && n->type == FLOAT32 && kernel_matmul_takes_images(n->shape.size[0], n->shape.size[1], k)) return INFINITY;
+    if (n->shape.rank == 2 && n->type == FLOAT32 && kernel_split_pays(n->shape.size[0], n->shape.size[1], k)) return INFINITY;
     return wide * elements * (1 + (double)k / 4);
 }
 

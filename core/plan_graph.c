@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "fail.h"
+#include "kernel_split.h"
 #include "kernels.h"
 #include "memory.h"
 #include "operators.h"
@@ -343,7 +344,7 @@ static bool multiplies_images(plan_graph *g, item *product, int input, int numbe
     if (!is_matrix_product(product) || product->shape.rank != 2) return false;
     const item *x = item_input(g, product, 0), *other = viewed(g, item_input(g, product, 1 - input));
     return other->type == FLOAT32 && other != viewed(g, item_input(g, product, input)) &&
-           kernel_matmul_takes_images(product->shape.size[0], product->shape.size[1], x->shape.size[1]);
+           kernel_split_pays(product->shape.size[0], product->shape.size[1], x->shape.size[1]);
 }
 
 static bool add_input(plan_graph *g, item *reader, int input, int number) {
