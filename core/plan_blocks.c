@@ -27,6 +27,11 @@ enum {
     MOST_SIZES = 6       /* of batches that are tried */
 };
 
+/* Of an array for all blocks, where the first one's part begins, and how far behind it the next one's, in elements. */
+typedef struct {
+    int64_t first, next;
+} placing;
+
 /* What is found about a graph when rows are cut into blocks. By node number: */
 typedef struct {
     const node_list *order;
@@ -38,7 +43,7 @@ typedef struct {
     bool *wanted;   /* of what blocks compute: outside of its stage's blocks */
     bool *returned; /* of what is wanted: by the graph's user, as one array */
     bool *apart;    /* of what is wanted: only by other stages' blocks, so that its own never become neighbours */
-    int64_t *place; /* of what lies apart, in its blocks' results */
+    placing *places; /* of what is wanted and cut, in its blocks' results */
     int stage_count;
 } cutting;
 
@@ -210,7 +215,7 @@ static cutting *cutting_new(const node_list *order, int64_t rows, int64_t blocks
     c->wanted = memory_scoped(count * sizeof *c->wanted, what);
     c->returned = memory_scoped(count * sizeof *c->returned, what);
     c->apart = memory_scoped(count * sizeof *c->apart, what);
-    c->place = memory_scoped(count * sizeof *c->place, what);
+    c->places = memory_scoped(count * sizeof *c->places, what);
     memset(c->computed, 0, count * sizeof *c->computed);
     return c;
 }
@@ -320,19 +325,32 @@ static node *in_row(const cutting *c, node *value, int number) {
     return op_reshape(value, (shape){1, {shape_elements(value->shape)}});
 }
 
-/* All that is wanted of a block in one row, sums first. */
-static node *row_of_results(const block_graph *b, node **parts) {
-    int count = 0;
-    for (int sums = 1; sums >= 0; sums--)
-        for (int k = 0; k < b->c->order->count; k++)
-            if (b->inner[k] != NULL && b->c->wanted[k] && (b->c->axis[k] == SUMMED) == sums)
-                parts[count++] = in_row(b->c, b->inner[k], k);
-    return op_concat(parts, count, 0);
+/* What is wanted of a block: all sums in one row, or something that is cut. */
+typedef struct {
+    node *value;
+    bool apart;
+    placing place;
+} block_result;
+
+static bool is_result(const block_graph *b, int k, bool summed) {
+    return b->inner[k] != NULL && b->c->wanted[k] && (b->c->axis[k] == SUMMED) == summed;
+}
+
+/* Sums come first. Returns how many there are. */
+static int results_of(const block_graph *b, node **sums, block_result *results) {
+    int sum_count = 0, count = 0;
+    for (int k = 0; k < b->c->order->count; k++)
+        if (is_result(b, k, true)) sums[sum_count++] = in_row(b->c, b->inner[k], k);
+    if (sum_count > 0) results[count++] = (block_result){.value = op_copy(op_concat(sums, sum_count, 0))};
+    for (int k = 0; k < b->c->order->count; k++)
+        if (is_result(b, k, false))
+            results[count++] = (block_result){.value = op_copy(in_row(b->c, b->inner[k], k)), .apart = b->c->apart[k]};
+    return count;
 }
 
 /* --- the operator ------------------------------------------------------------------------------------------------------------- */
 
-/* attributes: the plan, how many blocks, and by input where the first block begins and how far behind it the next, in elements. */
+/* attributes: the plan, how many blocks, and the places of inputs and of results. */
 enum { PLAN, BLOCKS, PLACES };
 
 static const operator row_blocks;
@@ -352,11 +370,13 @@ static void block_task(void *context, int64_t block) {
     const operand *rooms = &job->inputs[y->input_count];
     for (int i = 0; i < y->input_count; i++) __builtin_prefetch(&job->inputs[i]); /* another processor has written them */
     int64_t number = pool_take_room(job->taken, rooms->shape.size[0]);
-    char *room = rooms->data + number * rooms->shape.size[1], **leaves = (char **)(void *)room;
-    const int64_t *place = y->attributes + PLACES;
-    for (int i = 0; i < y->input_count; i++, place += 2)
-        leaves[i] = job->inputs[i].data + (place[0] + block * place[1]) * (int64_t)dtype_bytes(job->inputs[i].type);
-    plan_run_block(blocks_plan(y), room, job->out->data + block * job->out->strides[0] * (int64_t)dtype_bytes(job->out->type));
+    char *room = rooms->data + number * rooms->shape.size[1], **addresses = (char **)(void *)room;
+    const placing *place = (const placing *)(y->attributes + PLACES);
+    for (int i = 0; i < y->input_count + blocks_plan(y)->kept_count; i++, place++) {
+        const operand *whole = i < y->input_count ? &job->inputs[i] : job->out;
+        addresses[i] = whole->data + (place->first + block * place->next) * (int64_t)dtype_bytes(whole->type);
+    }
+    plan_run_block(blocks_plan(y), room);
     atomic_store(&job->taken[number], false);
 }
 
@@ -370,69 +390,92 @@ static const operator row_blocks = {.name = "blocks", .kind = KERNEL, .accepts =
 /* --- the graph around blocks ---------------------------------------------------------------------------------------------------- */
 
 /* Sets where blocks begin in an input of the new graph, and returns that. */
-static node *placed_input(const cutting *c, const block_input *in, node *const *outer, int64_t *place) {
-    node *value = in->rotated && !in->apart ? rotated(outer[in->number]) : outer[in->number];
+static node *placed_input(const cutting *c, const block_input *in, node *const *outer, placing *place) {
+    if (in->apart) {
+        *place = c->places[in->number];
+        return outer[in->number];
+    }
+    node *value = in->rotated ? rotated(outer[in->number]) : outer[in->number];
     int64_t strides[MAX_RANK];
     shape_strides(value->shape, strides);
-    place[0] = in->apart ? c->place[in->number] : 0;
-    place[1] = in->apart ? strides[0] : in->axis == WHOLE ? 0 : value->shape.size[in->axis] / c->blocks * strides[in->axis];
+    *place = (placing){0, in->axis == WHOLE ? 0 : value->shape.size[in->axis] / c->blocks * strides[in->axis]};
     return value;
 }
 
-static node *blocks_node(const block_graph *b, node *flat, node *const *outer) {
+/* Where the results of blocks lie: one behind the other, each of them block by block; and then, block by block, those that are
+ * apart, since processors fetch ahead what they take to come next. Returns how many elements there are. */
+static int64_t lay_out(const plan *p, int64_t blocks, const bool *apart, placing *places) {
+    int64_t end = 0, of_block = 0;
+    for (int k = 0; k < p->kept_count; k++) {
+        const int64_t size = shape_elements(p->kept[k].shape), line = 64 / (int64_t)dtype_bytes(p->kept[k].type);
+        int64_t *to = apart[k] ? &of_block : &end;
+        places[k] = (placing){*to, size};
+        *to += ((apart[k] ? size : blocks * size) + line - 1) / line * line;
+    }
+    for (int k = 0; k < p->kept_count; k++)
+        if (apart[k]) places[k].first += end, places[k].next = of_block;
+    return end + blocks * of_block;
+}
+
+/* All results of all blocks. Sets their places. */
+static node *blocks_node(const block_graph *b, block_result *results, int result_count, node *const *outer) {
     const cutting *c = b->c;
     node_list *order = node_list_new();
-    size_t most = (size_t)b->input_count;
-    node **inputs = memory_scoped(most * sizeof *inputs, "a plan");
+    size_t most = (size_t)(b->input_count + result_count);
+    node **nodes = memory_scoped(most * sizeof *nodes, "a plan");
+    bool *apart = memory_scoped((size_t)result_count * sizeof *apart, "a plan");
     int64_t *attributes = memory_scoped((PLACES + 2 * most) * sizeof *attributes, "a plan");
     int count = 0;
-    node_sort(order, &flat, 1, false);
-    plan *p = plan_schedule(plan_graph_import(order, &flat, 1, NULL));
+    for (int r = 0; r < result_count; r++) nodes[r] = results[r].value, apart[r] = true;
+    node_sort(order, nodes, result_count, false);
+    plan *p = plan_schedule(plan_graph_import(order, nodes, result_count, NULL));
     for (int k = 0; k < order->count; k++) {
         const block_input *in = b->inputs;
         if (!node_is_leaf(order->nodes[k])) continue;
         while (in->leaf != order->nodes[k]) in++;
-        inputs[count] = placed_input(c, in, outer, attributes + PLACES + 2 * count);
+        nodes[count] = placed_input(c, in, outer, (placing *)(attributes + PLACES) + count);
         count++;
     }
+    placing *places = (placing *)(attributes + PLACES) + count;
+    for (int r = 0; r < result_count; r++) apart[plan_kept(p, r)] &= results[r].apart;
+    shape s = {1, {lay_out(p, c->blocks, apart, places)}};
+    for (int r = 0; r < result_count; r++) results[r].place = places[plan_kept(p, r)];
     attributes[PLAN] = (int64_t)(intptr_t)p;
     attributes[BLOCKS] = c->blocks;
-    shape s = {2, {c->blocks, flat->shape.size[0]}};
-    return node_new(&row_blocks, flat->type, s, count, inputs, PLACES + 2 * count, attributes);
+    return node_new(&row_blocks, results[0].value->type, s, count, nodes, PLACES + 2 * (count + p->kept_count), attributes);
 }
 
-static node *columns(node *rows, int64_t first, int64_t count) {
-    return op_slice(rows, (int64_t[]){0, first}, (int64_t[]){1, 1}, (shape){2, {rows->shape.size[0], count}});
+static node *elements(node *all, int64_t first, shape s) {
+    return op_reshape(op_slice(all, &first, (int64_t[]){1}, (shape){1, {shape_elements(s)}}), s);
 }
 
-/* What lies in the blocks' rows from `first` on, as the value n that is cut along `axis`: blocks become neighbours there. */
-static node *joined(const cutting *c, node *rows, int64_t first, const node *n, int axis) {
+/* What lies in the blocks' results from `first` on, as the value n that is cut along `axis`: blocks become neighbours there. */
+static node *joined(const cutting *c, node *all, int64_t first, const node *n, int axis) {
     shape s = block_shape(c, n->shape, axis), apart = {.rank = s.rank + 1, .size = {c->blocks}};
     int axes[MAX_RANK];
     for (int k = 0; k < s.rank; k++) apart.size[k + 1] = s.size[k];
     for (int k = 0; k < apart.rank; k++) axes[k] = k < axis ? k + 1 : k == axis ? 0 : k;
-    return op_reshape(op_permute(op_reshape(columns(rows, first, shape_elements(s)), apart), axes), n->shape);
+    return op_reshape(op_permute(elements(all, first, apart), axes), n->shape);
 }
 
-static void place_results(const block_graph *b, node *rows, node **outer) {
+static void place_results(const block_graph *b, const block_result *results, node *all, node **outer) {
     const cutting *c = b->c;
-    int64_t sums = 0, first = 0;
-    for (int k = 0; k < c->order->count; k++)
-        if (b->inner[k] != NULL && c->wanted[k] && c->axis[k] == SUMMED) sums += shape_elements(c->order->nodes[k]->shape);
-    node *total = sums > 0 ? op_sum(columns(rows, 0, sums), 1, false) : NULL;
+    const shape sums = {2, {c->blocks, results[0].value->shape.size[0]}}; /* if there are any */
+    node *total = op_sum(elements(all, 0, sums), 1, false);
+    int result = 0;
+    int64_t first = 0;
     for (int k = 0; k < c->order->count; k++) {
         const node *n = c->order->nodes[k];
-        if (b->inner[k] == NULL || !c->wanted[k] || c->axis[k] != SUMMED) continue;
-        shape part = {1, {shape_elements(n->shape)}};
-        outer[k] = op_reshape(op_slice(total, &first, (int64_t[]){1}, part), n->shape);
-        first += part.size[0];
+        if (!is_result(b, k, true)) continue;
+        result = 1; /* the first has them all */
+        outer[k] = elements(total, first, n->shape);
+        first += shape_elements(n->shape);
     }
     for (int k = 0; k < c->order->count; k++) {
-        const node *n = c->order->nodes[k];
-        if (b->inner[k] == NULL || !c->wanted[k] || c->axis[k] == SUMMED) continue;
-        outer[k] = c->apart[k] ? rows : joined(c, rows, first, n, c->axis[k]);
-        c->place[k] = first;
-        first += shape_elements(n->shape) / c->blocks;
+        if (!is_result(b, k, false)) continue;
+        c->places[k] = results[result++].place;
+        outer[k] = c->apart[k] ? all : joined(c, all, c->places[k].first, c->order->nodes[k], c->axis[k]);
+        if (c->returned[k]) outer[k] = op_copy(outer[k]); /* it would hold on to all results */
     }
 }
 
@@ -450,7 +493,11 @@ static void add_blocks(const cutting *c, int stage, node **outer, int *axes, nod
         b.inner[k] = rebuild(&b, c->order->nodes[k], axes, parts);
         any = true;
     }
-    if (any) place_results(&b, blocks_node(&b, row_of_results(&b, parts), outer), outer);
+    if (!any) return;
+    block_result *results = memory_scoped((count + 1) * sizeof *results, "a plan");
+    const int result_count = results_of(&b, parts, results);
+    node *all = blocks_node(&b, results, result_count, outer);
+    place_results(&b, results, all, outer);
 }
 
 /* n with inputs of the new graph. */

@@ -56,10 +56,11 @@ struct plan {
     plan **inner;             /* [inner_count], owned: of blocks (plan_blocks.h) */
 };
 
-/* A plan of one output runs on any thread in a room of so many bytes, aligned to 64, which begins with the addresses of its
- * leaves, and writes its result, row-major, to `out`. */
+/* A plan whose outputs are copies (op_copy) runs on any thread in a room of so many bytes, aligned to 64, which begins with the
+ * addresses of its leaves and of its kept arrays. Outputs that are equal are one kept array. */
 size_t plan_room(const plan *p);
-void plan_run_block(const plan *p, char *room, char *out);
+int plan_kept(const plan *p, int output); /* its number */
+void plan_run_block(const plan *p, char *room);
 
 /* --- the graph while it is planned ------------------------------------------------------------------------------- */
 

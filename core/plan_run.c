@@ -174,20 +174,26 @@ void plan_run(plan *p, const array *leaves, array *outputs) {
     add_timed(p);
 }
 
-/* In a room: leaves [leaf_count], bases [storage_count], operands [operand_count], workspace. */
+static size_t rounded_to_line(size_t bytes) { return (bytes + 63) / 64 * 64; }
+
+/* In a room: leaves [leaf_count], kept arrays [kept_count], bases [storage_count], operands [operand_count], workspace. */
 static size_t workspace_in_room(const plan *p) {
-    size_t addresses = (size_t)(p->leaf_count + p->storage_count) * sizeof(char *);
-    return (addresses + (size_t)p->operand_count * sizeof *p->operands + 63) / 64 * 64;
+    size_t addresses = (size_t)(p->leaf_count + p->kept_count + p->storage_count) * sizeof(char *);
+    return rounded_to_line(addresses + (size_t)p->operand_count * sizeof *p->operands);
 }
 
-size_t plan_room(const plan *p) { return workspace_in_room(p) + (p->scratch_bytes + 63) / 64 * 64; }
+size_t plan_room(const plan *p) { return workspace_in_room(p) + rounded_to_line(p->scratch_bytes); }
 
-void plan_run_block(const plan *p, char *room, char *out) {
-    char **leaves = (char **)(void *)room, **bases = leaves + p->leaf_count;
+int plan_kept(const plan *p, int output) { return (int)p->storages[p->outputs[output].storage].place; }
+
+void plan_run_block(const plan *p, char *room) {
+    char **leaves = (char **)(void *)room, **kept = leaves + p->leaf_count, **bases = kept + p->kept_count;
     operand *operands = (operand *)(void *)(bases + p->storage_count);
     for (int s = 0; s < p->storage_count; s++) {
         const storage *at = &p->storages[s];
-        bases[s] = at->home == HOME_LEAF ? leaves[at->place] : at->home == HOME_KEPT ? out : room + workspace_in_room(p) + at->place;
+        bases[s] = at->home == HOME_LEAF   ? leaves[at->place]
+                   : at->home == HOME_KEPT ? kept[at->place]
+                                           : room + workspace_in_room(p) + at->place;
     }
     memcpy(operands, p->operands, (size_t)p->operand_count * sizeof *operands);
     for (int k = 0; k < p->operand_count; k++)

@@ -282,8 +282,23 @@ static void operand_add(const plan_graph *g, plan *p, const item *i) {
     p->operand_storages[p->operand_count++] = home->storage;
 }
 
+/* Has everything that a concat joins been computed where it belongs? */
+static bool is_in_place(const plan_graph *g, const item *i) {
+    int64_t offset, place;
+    if (strcmp(i->op->name, "concat") != 0) return false;
+    const item *home = final_home(g, i, &offset);
+    for (int k = 0; k < i->input_count; k++) {
+        const item *in = item_input(g, i, k);
+        if (final_home(g, &g->items[in->root], &place) != home || place + in->look.offset != offset) return false;
+        if (!operand_is_contiguous(&in->look)) return false;
+        offset += shape_elements(in->shape);
+    }
+    return true;
+}
+
 static void write_kernel(const plan_graph *g, plan *p, const unit *u) {
     const item *i = &g->items[g->members[u->member_begin]];
+    if (is_in_place(g, i)) return;
     instruction *now = &p->instructions[p->instruction_count++];
     *now = (instruction){.call = i->call, .run = i->run, .operand_begin = p->operand_count};
     for (int k = 0; k < i->input_count; k++) operand_add(g, p, item_input(g, i, k));
