@@ -17,7 +17,7 @@
 #ifdef __AVX512F__
 #include <immintrin.h>
 #define ROWS 8       /* for the preprocessor: MATMUL_ROWS */
-#define MOST_ROWS 12 /* 12 x 1 */
+#define MOST_ROWS 12 /* 12 x 2 */
 #define HAS_MASKS true
 #define DOTS 5       /* 5 x 5 sums, 5 numbers of x and 1 of y in 32 */
 #define IN_REGISTER(v) __asm__("" : "+v"(v)) /* it is loaded once, and not again for each use */
@@ -240,7 +240,8 @@ static product product_of(dtype type, int64_t m, int64_t n, int64_t k, matrix x,
     if (!piece) p.rest = rest_of(&p);
     if (cost(&other) < cost(&p)) p = other;
     p.vectors = (p.n - p.rest + lanes_of(type) - 1) / lanes_of(type);
-    p.panels = (p.vectors + VECTORS - 1) / VECTORS;
+    const int64_t width = p.m > ROWS && p.m <= MOST_ROWS ? VECTORS - 1 : VECTORS; /* of panels: one tile does for all rows */
+    p.panels = (p.vectors + width - 1) / width;
     p.direct = HAS_MASKS && p.y.column_stride == 1 && p.m <= 2 * ROWS;
     p.packs_rows = !piece && p.x.column_stride != 1 && !p.direct && p.panels > 1;
     return p;

@@ -50,11 +50,13 @@ SUM_ROW(int64_t, int64_t, sum_row_int64)
         for (int k = 0; k < vectors; k++) *(row_##name *)(sums + k * LANES) = total[k];                                 \
     }                                                                                                                   \
     static void name(T *out, const T *in, int64_t length, int64_t inner, int64_t columns) {                             \
-        WIDE total[COLUMNS + LANES] = {0};                                                                              \
         const int64_t whole = columns / LANES * LANES, last = columns - LANES; /* the last begin there */               \
+        WIDE total[COLUMNS + LANES];                                                                                    \
+        for (int64_t j = 0; j < whole + LANES; j++) total[j] = 0;                                                       \
         for (int64_t begin = 0; begin < length; begin += BLOCK) {                                                       \
             int64_t end = begin + BLOCK < length ? begin + BLOCK : length;                                              \
-            T sums[COLUMNS + LANES] = {0};                                                                              \
+            T sums[COLUMNS + LANES];                                                                                    \
+            for (int64_t j = 0; j < whole + LANES; j++) sums[j] = 0;                                                    \
             for (int64_t i = begin; i < end; i += FEW) {                                                                \
                 int64_t rows = end - i < FEW ? end - i : FEW, j = 0;                                                    \
                 for (; j + VECTORS * LANES <= whole; j += VECTORS * LANES)                                              \
@@ -62,7 +64,7 @@ SUM_ROW(int64_t, int64_t, sum_row_int64)
                 for (; j < whole; j += LANES) add_##name(sums + j, in + i * inner + j, rows, inner, 1);                 \
                 if (j < columns) add_##name(sums + j, in + i * inner + last, rows, inner, 1);                           \
             }                                                                                                           \
-            for (int64_t j = 0; j < COLUMNS + LANES; j++) total[j] += (WIDE)sums[j];                                    \
+            for (int64_t j = 0; j < whole + LANES; j++) total[j] += (WIDE)sums[j];                                      \
         }                                                                                                               \
         for (int64_t j = 0; j < whole; j++) out[j] = (T)total[j];                                                       \
         for (int64_t j = 0; j < LANES && whole < columns; j++) out[last + j] = (T)total[whole + j];                     \
