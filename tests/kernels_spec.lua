@@ -81,3 +81,30 @@ describe("bytes", function()
     end)
   end
 end)
+
+describe("tanh", function()
+  local file <close> = assert(io.open("tests/golden/tanh.json"))
+  local golden = assert(require("dkjson").decode(file:read("a")))
+
+  -- How far apart, in units of the last place of the exact number.
+  local function units(found, exact, digits)
+    local exponent, least = tonumber((("%a"):format(exact):match("p(.*)"))), digits == 53 and 5e-324 or 0x1p-149
+    return math.abs(found - exact) / math.max(2.0 ^ (exponent + 1 - digits), least)
+  end
+
+  for dtype, digits in pairs { float64 = 53, float32 = 24 } do
+    it("of " .. dtype .. " is right to four units in the last place", function()
+      local x = plumb.tensor(golden.x, { dtype = dtype })
+      local exact = dtype == "float64" and golden.tanh or x:double():tanh():tolist()
+      for i, found in ipairs(x:tanh():tolist()) do
+        assert.is_true(units(found, exact[i], digits) <= 4, ("tanh(%.17g) = %.17g, not %.17g"):format(golden.x[i], found, exact[i]))
+      end
+    end)
+
+    it("of " .. dtype .. " knows signs, infinities and NaN", function()
+      local found = plumb.tensor({ 0.0, -0.0, 1 / 0, -1 / 0, 0 / 0 }, { dtype = dtype }):tanh():tolist()
+      assert.are.same({ "0.0", "-0.0", "1.0", "-1.0" }, { tostring(found[1]), tostring(found[2]), tostring(found[3]), tostring(found[4]) })
+      assert.is_true(found[5] ~= found[5])
+    end)
+  end
+end)
