@@ -153,16 +153,19 @@ typedef struct {
     int64_t blocks, chunks;
 } fused_job;
 
-static void *place(const fused *f, const operand *operands, fused_place at, int64_t byte_offset) {
-    if (at >= 0) return registers[at];
-    int number = -(at + 1);
-    if (f->loads[number] == LOAD_DIRECT) return operands[number].data + byte_offset;
-    if (f->loads[number] == LOAD_DIRECT_BYTES) return operands[number].data + byte_offset / (int64_t)dtype_bytes(f->type);
-    if (f->loads[number] == LOAD_REPEATED)
-        return operands[number].data + byte_offset % (f->periods[number] * (int64_t)dtype_bytes(f->type));
-    if (f->loads[number] == LOAD_ONCE) /* a block may begin within a row */
-        return registers[f->registers[number]] + byte_offset % (f->periods[number] * (int64_t)dtype_bytes(f->type));
-    return registers[f->registers[number]];
+/* Where operand i lies for the block that begins at `byte_offset`; what is loaded block by block is loaded. */
+static char *operand_place(const fused *f, int i, const operand *a, int64_t begin, int64_t count) {
+    const int64_t bytes = (int64_t)dtype_bytes(f->type);
+    char *own = registers[f->registers[i]];
+    switch (f->loads[i]) {
+        case LOAD_DIRECT: return a->data + begin * bytes;
+        case LOAD_DIRECT_BYTES: return a->data + begin;
+        case LOAD_REPEATED: return a->data + begin % f->periods[i] * bytes;
+        case LOAD_ONCE: return f->periods[i] == 1 ? own : own + begin % f->periods[i] * bytes; /* a block may begin within a row */
+        case LOAD_GENERAL: load_general(a, begin, count, own); break;
+        case LOAD_BYTES: kernel_cast(UINT8, f->type, count, own, a->data + begin); break;
+    }
+    return own;
 }
 
 /* Each operand is a stream of its own, too many for the processor to foresee: what the next block reads is sent for while this
@@ -175,21 +178,18 @@ static void fetch_next(const fused *f, const operand *operands, int64_t at) {
 }
 
 static void run_block(const fused *f, const operand *operands, int64_t begin, int64_t count) {
-    int64_t bytes = (int64_t)dtype_bytes(f->type), at = begin * bytes;
-    for (int i = 0; i < f->operand_count; i++) {
-        char *to = registers[f->registers[i]];
-        if (f->loads[i] == LOAD_GENERAL) load_general(&operands[i], begin, count, to);
-        if (f->loads[i] == LOAD_BYTES) kernel_cast(UINT8, f->type, count, to, operands[i].data + begin);
-    }
-    if (f->from_afar) fetch_next(f, operands, at);
+    int64_t bytes = (int64_t)dtype_bytes(f->type);
+    char *places[FUSED_MAX_REGISTERS];
+    for (int i = 0; i < f->operand_count; i++) places[i] = operand_place(f, i, &operands[i], begin, count);
+    if (f->from_afar) fetch_next(f, operands, begin * bytes);
+#define PLACE(at) ((at) >= 0 ? registers[at] : places[-((at) + 1)])
     for (int s = 0; s < f->step_count; s++) {
         const fused_step *step = &f->steps[s];
-        void *out = place(f, operands, step->result, at), *x = place(f, operands, step->inputs[0], at);
+        char *out = PLACE(step->result), *x = PLACE(step->inputs[0]);
         if (step->kernel == NULL) memcpy(out, x, (size_t)(count * bytes));
-        else
-            step->kernel(count, out, x, place(f, operands, step->inputs[1], at),
-                         place(f, operands, step->inputs[2], at), step->p, step->q);
+        else step->kernel(count, out, x, PLACE(step->inputs[1]), PLACE(step->inputs[2]), step->p, step->q);
     }
+#undef PLACE
 }
 
 static void fused_task(void *context, int64_t chunk) {

@@ -60,6 +60,7 @@ typedef struct {
     bool add;
     int64_t rest;       /* of the columns, for which tiles of dot products take less than vectors that they do not fill */
     int64_t vectors, panels, chunks;
+    int64_t least;      /* vectors of a panel; the first panels have one more, as far as there are more */
     bool direct;        /* y is read where it lies: its rows are in order, and few rows of x would not repay packing */
     bool by_panels;     /* chunks are bands of panels; else of rows */
     bool packs_rows;
@@ -99,7 +100,9 @@ static int64_t lanes_of(dtype type) { return VECTOR_BYTES / (int64_t)dtype_bytes
 
 /* --- panels ------------------------------------------------------------------------------------------------------------ */
 
-static int64_t panel_begin(const product *p, int64_t panel) { return pool_begin(p->vectors, p->panels, panel); }
+static int64_t panel_begin(const product *p, int64_t panel) {
+    return panel * p->least + smaller(panel, p->vectors - p->panels * p->least);
+}
 
 typedef struct {
     int64_t column; /* the first */
@@ -216,14 +219,18 @@ static double cost(const product *p) {
 
 static matrix flipped(matrix a) { return (matrix){a.data, a.column_stride, a.row_stride}; }
 
+/* out^T = y^T x^T */
+static void turn(product *p) {
+    const matrix x = p->x;
+    const int64_t m = p->m;
+    p->m = p->n, p->n = m, p->x = flipped(p->y), p->y = flipped(x), p->transposed = !p->transposed;
+}
+
 /* Products with a vector, where the numbers to be multiplied lie in order on both sides. */
 static bool becomes_dots(product *p) {
     static const int64_t SHORT = 16;
     if (p->k < SHORT || p->x.column_stride != 1 || p->y.row_stride != 1 || (p->m > 1 && p->n > 1)) return false;
-    if (p->n > 1) {
-        matrix x = p->x;
-        p->m = p->n, p->n = 1, p->x = flipped(p->y), p->y = flipped(x);
-    }
+    if (p->n > 1) turn(p);
     return true;
 }
 
@@ -233,18 +240,18 @@ static bool is_small_of_long(const product *p) {
 }
 
 /* piece: of a result that has other rows or columns, or to be added to it. */
-static product product_of(dtype type, int64_t m, int64_t n, int64_t k, matrix x, matrix y, char *out, int64_t out_stride,
-                          bool piece) {
-    product p = {.type = type, .m = m, .n = n, .k = k, .x = x, .y = y, .out = out, .out_stride = out_stride}, other = p;
-    other.m = n, other.n = m, other.x = flipped(y), other.y = flipped(x), other.transposed = true;
-    if (!piece) p.rest = rest_of(&p);
-    if (cost(&other) < cost(&p)) p = other;
-    p.vectors = (p.n - p.rest + lanes_of(type) - 1) / lanes_of(type);
-    const int64_t width = p.m > ROWS && p.m <= MOST_ROWS ? VECTORS - 1 : VECTORS; /* of panels: one tile does for all rows */
-    p.panels = (p.vectors + width - 1) / width;
-    p.direct = HAS_MASKS && p.y.column_stride == 1 && p.m <= 2 * ROWS;
-    p.packs_rows = !piece && p.x.column_stride != 1 && !p.direct && p.panels > 1;
-    return p;
+static void choose_way(product *p, bool piece) {
+    const int64_t rest = piece ? 0 : rest_of(p);
+    p->rest = rest;
+    const double as_it_is = cost(p);
+    p->rest = 0;
+    turn(p);
+    if (cost(p) >= as_it_is) turn(p), p->rest = rest;
+    p->vectors = (p->n - p->rest + lanes_of(p->type) - 1) / lanes_of(p->type);
+    const int64_t width = p->m > ROWS && p->m <= MOST_ROWS ? VECTORS - 1 : VECTORS; /* of panels: one tile does for all rows */
+    p->panels = (p->vectors + width - 1) / width;
+    p->direct = HAS_MASKS && p->y.column_stride == 1 && p->m <= 2 * ROWS;
+    p->packs_rows = !piece && p->x.column_stride != 1 && !p->direct && p->panels > 1;
 }
 
 /* The bytes that `count` columns of y or rows of x take when they are packed: whole vectors, to a whole number of ROWS. */
@@ -272,6 +279,7 @@ static void share_out(product *p) {
 /* Panel by panel, in slices of k that are not too deep. */
 static void multiply_slices(product *p, bool add) {
     int64_t bytes = (int64_t)dtype_bytes(p->type), depth = p->k;
+    p->least = p->panels > 0 ? p->vectors / p->panels : 0;
     for (int64_t done = 0; done < depth; done += p->k) {
         p->k = smaller(depth - done, DEEPEST);
         p->add = add || done > 0;
@@ -291,12 +299,12 @@ void kernel_matmul(dtype type, int64_t m, int64_t n, int64_t k, char *out, matri
         return;
     }
     if (type == FLOAT32 && kernel_split_pays(m, n, k) && kernel_split(m, n, k, (float *)(void *)out, x, y, NO_IMAGES, 1)) return;
-    product p = {.type = type, .m = m, .n = n, .k = k, .x = x, .y = y, .out = out};
+    product p = {.type = type, .m = m, .n = n, .k = k, .x = x, .y = y, .out = out, .packed = scratch};
     if (n == 1) { /* a column lies in memory as a row does */
-        p.m = 1, p.n = m, p.x = flipped(y), p.y = flipped(x);
+        turn(&p);
+        p.transposed = false;
     }
-    p.packed = scratch;
-    if (k == 1 && p.n >= lanes_of(type) && p.n % lanes_of(type) != 0) {
+    if (k == 1 && p.n >= lanes_of(type)) {
         outer_product(&p);
         return;
     }
@@ -310,8 +318,8 @@ void kernel_matmul(dtype type, int64_t m, int64_t n, int64_t k, char *out, matri
         pool_run(p.chunks, dot_bands_task, &p);
         return;
     }
-    p = product_of(type, p.m, p.n, k, p.x, p.y, out, p.n, false);
-    p.packed = scratch;
+    p.out_stride = p.n;
+    choose_way(&p, false);
     if (p.packs_rows) {
         p.packed_rows = scratch + packed_bytes(type, p.n, k);
         p.rows = p.x;
@@ -356,10 +364,9 @@ void kernel_matmul_piece(dtype type, int64_t m, int64_t n, int64_t k, matrix x, 
                          bool add, char *scratch) {
     for (int64_t i = 0; k == 0 && !add && i < m; i++) /* empty sums */
         memset(out + i * row_stride * (int64_t)dtype_bytes(type), 0, (size_t)n * dtype_bytes(type));
-    product p = product_of(type, m, n, k, x, y, out, row_stride, true);
-    p.packed = scratch;
-    p.chunks = 1;
-    p.by_panels = true;
+    product p = {.type = type, .m = m, .n = n, .k = k, .x = x, .y = y, .out = out, .out_stride = row_stride, .packed = scratch, .chunks = 1,
+                 .by_panels = true};
+    choose_way(&p, true);
     multiply_slices(&p, add);
 }
 

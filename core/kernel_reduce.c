@@ -96,12 +96,13 @@ SUM_NARROW(double, double, sum_narrow_float64)
 SUM_NARROW(int64_t, int64_t, sum_narrow_int64)
 
 #define SUM(T, name)                                                                                         \
-    for (int64_t piece = begin; piece < end; piece++) {                                                      \
+    for (int64_t row = begin; row < end && r->inner == 1; row++)                                             \
+        ((T *)r->out)[row] = (T)sum_row_##name((const T *)r->in + row * r->length, r->length);               \
+    for (int64_t piece = begin; piece < end && r->inner > 1; piece++) {                                      \
         const int64_t o = piece / bands, band = piece % bands, first = pool_begin(r->inner, bands, band);    \
         const T *in = (const T *)r->in + o * r->length * r->inner;                                           \
         T *out = (T *)r->out + o * r->inner;                                                                 \
-        if (r->inner == 1) *out = (T)sum_row_##name(in, r->length);                                          \
-        else if (r->inner <= LANES) sum_narrow_##name(out, in, r->length, r->inner);                         \
+        if (r->inner <= LANES) sum_narrow_##name(out, in, r->length, r->inner);                         \
         else                                                                                                 \
             sum_columns_##name(out + first, in + first, r->length, r->inner, pool_begin(r->inner, bands, band + 1) - first); \
     }                                                                                                        \

@@ -23,7 +23,9 @@ int64_t pool_take_room(atomic_bool *taken, int64_t count);
 /* The number of chunks for `work` units when one chunk should hold at least `grain` of them: at most 64. */
 int64_t pool_chunks(int64_t work, int64_t grain);
 /* The half-open range of chunk number `chunk` when `count` items are cut into `chunks`. */
-static inline int64_t pool_begin(int64_t count, int64_t chunks, int64_t chunk) { return count * chunk / chunks; }
+static inline int64_t pool_begin(int64_t count, int64_t chunks, int64_t chunk) {
+    return chunks == 1 ? count * chunk : count * chunk / chunks;
+}
 
 /* One job beside the runs, for what is needed later: a thread of its own takes such jobs in the order in which they were queued.
  * The task must not fail, allocate or start a run, and must come to the same when it is run twice. Whoever queues a job
