@@ -260,7 +260,8 @@ static int64_t packed_bytes(dtype type, int64_t count, int64_t k) {
 }
 
 size_t kernel_matmul_scratch(dtype type, int64_t m, int64_t n, int64_t k) {
-    return (size_t)(packed_bytes(type, m, k) + packed_bytes(type, n, k));
+    const size_t packed = (size_t)(packed_bytes(type, m, k) + packed_bytes(type, n, k)), split = kernel_split_scratch(m, n, k);
+    return packed > split ? packed : split;
 }
 
 /* A number of the result is the same sum however rows and panels are shared out, so the threads may count here: each has the same
@@ -298,7 +299,7 @@ void kernel_matmul(dtype type, int64_t m, int64_t n, int64_t k, char *out, matri
         memset(out, 0, (size_t)(m * n) * dtype_bytes(type));
         return;
     }
-    if (type == FLOAT32 && kernel_split_pays(m, n, k) && kernel_split(m, n, k, (float *)(void *)out, x, y, NO_IMAGES, 1)) return;
+    if (type == FLOAT32 && kernel_split_pays(m, n, k) && kernel_split(m, n, k, (float *)(void *)out, x, y, NO_IMAGES, 1, scratch)) return;
     product p = {.type = type, .m = m, .n = n, .k = k, .x = x, .y = y, .out = out, .packed = scratch};
     if (n == 1) { /* a column lies in memory as a row does */
         turn(&p);
@@ -334,7 +335,9 @@ enum { BAND = 64 };
 
 size_t kernel_matmul_images_scratch(int64_t m, int64_t n, int64_t k, images which) {
     const int64_t rows = which == X_IMAGES ? BAND : m, columns = which == Y_IMAGES ? BAND : n;
-    return kernel_matmul_scratch(FLOAT32, rows, columns, k) + (size_t)(BAND * k) * sizeof(float);
+    const size_t bands = kernel_matmul_scratch(FLOAT32, rows, columns, k) + (size_t)(BAND * k) * sizeof(float);
+    const size_t split = kernel_split_scratch(m, n, k);
+    return bands > split ? bands : split;
 }
 
 /* numbers (rows, columns), row-major = bytes / divisor. */
@@ -346,7 +349,7 @@ static void numbers_of(float *numbers, int64_t rows, int64_t columns, matrix byt
 
 void kernel_matmul_images(int64_t m, int64_t n, int64_t k, char *out, matrix x, matrix y, images which, float divisor,
                           char *scratch) {
-    if (kernel_split(m, n, k, (float *)(void *)out, x, y, which, divisor)) return;
+    if (kernel_split(m, n, k, (float *)(void *)out, x, y, which, divisor, scratch)) return;
     const matrix bytes = which == X_IMAGES ? x : flipped(y);
     const int64_t count = which == X_IMAGES ? m : n, element = (int64_t)sizeof(float);
     const matrix band = {scratch, k, 1}; /* rows of x, or columns of y */

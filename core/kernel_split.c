@@ -8,7 +8,10 @@
  * Where one side is images, bytes, these have one part, and three products do: the other side is divided by their divisor instead.
  *
  * Each thread computes a part of the result in memory of its own: it packs a block of one side, which stays in its second-level
- * cache, and the other side group by group. Each number of the result is one sum in a fixed order, whatever the threads. */
+ * cache, and the other side group by group. Each number of the result is one sum in a fixed order, whatever the threads.
+ *
+ * In the gradient of weights k is the batch, and each thread has written the rows of a part of it. Where the weights are few, two
+ * halves of k make a result each, which are added then: nobody packs what others have written, and nothing is packed twice. */
 #include "kernel_split.h"
 
 #if defined __AMX_TILE__ && defined __AMX_BF16__ && defined __AVX512F__ && defined __linux__
@@ -40,6 +43,8 @@ enum {
     SLICE = 25,                      /* steps of DEPTH, at most, of which the sums stay in tiles: 150 KB of a group */
     BLOCK_BYTES = 200 * STEP_BYTES,  /* 1.2 MB of one side, which leaves room for the group in a second-level cache of 2 MB */
     ROOM_BYTES = 2 << 20,            /* for a block and a group: one large page */
+    LONG = 384,                      /* k of two halves */
+    SMALL = 100000,                  /* numbers of their result */
     CHUNK = 1000000,                 /* multiplications that are worth another thread's attention */
     MOST_CHUNKS = 64,
     NO_MEMORY = 0xffff               /* larger than any number */
@@ -66,8 +71,8 @@ static int64_t step_bytes(const side *s) { return 2 * parts_of(s->content) * TIL
 typedef struct {
     int64_t steps, slice; /* of DEPTH: all, and those of a slice */
     side rows, columns;   /* of x, and of y */
-    int64_t row_chunks, column_chunks;
-    float *out; /* (m, n) */
+    int64_t row_chunks, column_chunks, halves; /* halves: of k, 1 or 2 */
+    float *out, *second; /* (m, n); second: what the second half makes */
     int64_t out_stride;
     uint32_t largest[2][MOST_CHUNKS]; /* the upper halves of the largest |numbers| of rows and of columns */
 } split;
@@ -132,9 +137,10 @@ INLINED void pack_tiles(const side *s, manner how, int64_t first, int64_t k, int
         const bool inside = i < (how.along_k ? count : depth), after_inside = how.along_k ? inside : i + SIDE < depth;
         lower[i] = load_first(how.content, s->divisor, row, !inside ? 0 : how.along_k ? depth : count);
         upper[i] = load_first(how.content, s->divisor, after, !after_inside ? 0 : how.along_k ? depth - SIDE : count);
-        if (!how.along_k) { /* rows that are far apart, which the processor does not guess */
-            __builtin_prefetch(row + DEPTH * step);
-            __builtin_prefetch(after + DEPTH * step);
+        if (!how.along_k || how.content != IMAGES) { /* rows that are far apart, which the processor does not guess */
+            const int64_t ahead = (how.along_k ? 2 : 1) * DEPTH * step;
+            __builtin_prefetch(row + ahead);
+            __builtin_prefetch(after + ahead);
         }
         if (!how.turn) store_parts(lower[i], upper[i], how.content, tiles + i * SIDE * 4, largest);
     }
@@ -351,11 +357,11 @@ static void pack_block(part *p, int64_t begin, int64_t end, int64_t slice, int64
                        p->packed_block + ((group - begin) * steps + step) * bytes, &p->block_largest);
 }
 
-static void multiply_block(part *p, int64_t begin, int64_t end, int64_t slice, int64_t slice_end) {
+static void multiply_block(part *p, int64_t begin, int64_t end, int64_t slice, int64_t slice_end, bool add) {
     pack_block(p, begin, end, slice, slice_end);
     for (int64_t first = 0; first < p->group.count && !pool_ends(); first += GROUP) {
         pack_group(&p->group, first, slice, slice_end, p->packed_group, &p->group_largest);
-        multiply_slice(p, first, begin, end, slice_end - slice, slice > 0);
+        multiply_slice(p, first, begin, end, slice_end - slice, add);
     }
 }
 
@@ -375,7 +381,9 @@ static int64_t packed_size(const side *s) { return s->count * parts_of(s->conten
 
 static void part_task(void *context, int64_t chunk) {
     split *whole = context;
-    const int64_t i = chunk / whole->column_chunks, j = chunk % whole->column_chunks;
+    const int64_t half = chunk % whole->halves, i = chunk / whole->halves / whole->column_chunks;
+    const int64_t j = chunk / whole->halves % whole->column_chunks;
+    const int64_t from = pool_begin(whole->steps, whole->halves, half), to = pool_begin(whole->steps, whole->halves, half + 1);
     const int64_t row = part_begin(&whole->rows, whole->row_chunks, i);
     const int64_t column = part_begin(&whole->columns, whole->column_chunks, j);
     const side rows = side_part(whole->rows, row, part_begin(&whole->rows, whole->row_chunks, i + 1));
@@ -386,13 +394,13 @@ static void part_task(void *context, int64_t chunk) {
         return;
     }
     p.packed_group = p.packed_block + BLOCK_BYTES;
-    p.out = whole->out + row * whole->out_stride + column;
+    p.out = (half == 0 ? whole->out : whole->second) + row * whole->out_stride + column;
     if (packed_size(&rows) < packed_size(&columns)) p.block = rows, p.group = columns, p.group_is_rows = false;
     const int64_t groups = groups_of(p.block.count), block = BLOCK_BYTES / (whole->slice * step_bytes(&p.block));
     take_tiles();
     for (int64_t begin = 0; begin < groups; begin += block)
-        for (int64_t slice = 0; slice < whole->steps && !pool_ends(); slice += whole->slice)
-            multiply_block(&p, begin, smaller(begin + block, groups), slice, smaller(slice + whole->slice, whole->steps));
+        for (int64_t slice = from; slice < to && !pool_ends(); slice += whole->slice)
+            multiply_block(&p, begin, smaller(begin + block, groups), slice, smaller(slice + whole->slice, to), slice > from);
     _tile_release();
     whole->largest[0][chunk] = p.group_is_rows ? p.group_largest : p.block_largest;
     whole->largest[1][chunk] = p.group_is_rows ? p.block_largest : p.group_largest;
@@ -425,12 +433,19 @@ static bool fits(const side *s, const uint32_t *largest) {
     return most != NO_MEMORY && (s->content == IMAGES || (most >= LEAST && most <= MOST));
 }
 
+static void add_second_task(void *context, int64_t chunk) {
+    const split *p = context;
+    const int64_t count = p->rows.count * p->columns.count, chunks = pool_threads(); /* may count: each number is one sum */
+    const int64_t end = pool_begin(count, chunks, chunk + 1);
+    for (int64_t i = pool_begin(count, chunks, chunk); i < end; i++) p->out[i] += p->second[i];
+}
+
 static bool in_order(matrix a) { return a.row_stride == 1 || a.column_stride == 1; }
 
 /* A part of the result for each thread, with as few rows and columns as may be, since it packs them all. */
 static void cut_for_threads(split *p, int64_t work) {
-    const int64_t chunks = smaller(smaller(pool_threads(), MOST_CHUNKS), work / CHUNK);
-    p->row_chunks = p->column_chunks = 1;
+    const int64_t chunks = smaller(smaller(pool_threads(), MOST_CHUNKS), work / CHUNK) / p->halves;
+    p->row_chunks = p->column_chunks = 1; /* at least */
     for (int64_t rows = 1, least = INT64_MAX; rows <= chunks; rows++) {
         const int64_t sum = packed_size(&p->rows) / rows + packed_size(&p->columns) / (chunks / rows);
         if (chunks % rows != 0 || sum >= least) continue;
@@ -439,7 +454,13 @@ static void cut_for_threads(split *p, int64_t work) {
     }
 }
 
-bool kernel_split(int64_t m, int64_t n, int64_t k, float *out, matrix x, matrix y, images which, float divisor) {
+static bool has_halves(int64_t m, int64_t n, int64_t k) { return m * n <= SMALL && k >= LONG; }
+
+size_t kernel_split_scratch(int64_t m, int64_t n, int64_t k) {
+    return has_halves(m, n, k) ? (size_t)(m * n) * sizeof(float) : 0;
+}
+
+bool kernel_split(int64_t m, int64_t n, int64_t k, float *out, matrix x, matrix y, images which, float divisor, char *scratch) {
     if (!in_order(x) || !in_order(y)) return false;
     const content_kind of_x = which == NO_IMAGES ? NUMBERS : which == X_IMAGES ? IMAGES : DIVIDED;
     const content_kind of_y = which == NO_IMAGES ? NUMBERS : which == Y_IMAGES ? IMAGES : DIVIDED;
@@ -448,8 +469,11 @@ bool kernel_split(int64_t m, int64_t n, int64_t k, float *out, matrix x, matrix 
     p.slice = (p.steps + slices - 1) / slices;
     p.rows = (side){of_x, divisor, x.data, m, x.row_stride, k, x.column_stride, true};
     p.columns = (side){of_y, divisor, y.data, n, y.column_stride, k, y.row_stride, false};
+    p.halves = has_halves(m, n, k) && x.column_stride > x.row_stride && y.row_stride > y.column_stride ? 2 : 1;
+    p.second = (float *)(void *)scratch;
     cut_for_threads(&p, m * n * k);
-    pool_run(p.row_chunks * p.column_chunks, part_task, &p);
+    pool_run(p.row_chunks * p.column_chunks * p.halves, part_task, &p);
+    if (p.halves == 2) pool_run(pool_threads(), add_second_task, &p);
     return fits(&p.rows, p.largest[0]) && fits(&p.columns, p.largest[1]);
 }
 
@@ -462,8 +486,13 @@ bool kernel_split_pays(int64_t m, int64_t n, int64_t k) {
     return false;
 }
 
-bool kernel_split(int64_t m, int64_t n, int64_t k, float *out, matrix x, matrix y, images which, float divisor) {
-    (void)m, (void)n, (void)k, (void)out, (void)x, (void)y, (void)which, (void)divisor;
+size_t kernel_split_scratch(int64_t m, int64_t n, int64_t k) {
+    (void)m, (void)n, (void)k;
+    return 0;
+}
+
+bool kernel_split(int64_t m, int64_t n, int64_t k, float *out, matrix x, matrix y, images which, float divisor, char *scratch) {
+    (void)m, (void)n, (void)k, (void)out, (void)x, (void)y, (void)which, (void)divisor, (void)scratch;
     return false;
 }
 
