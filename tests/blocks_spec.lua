@@ -116,6 +116,43 @@ describe("blocks of rows", function()
     assert_near((expected - y):square():sum(), total, 1e-13, "sum")
   end)
 
+  it("are one for each row where rows are much work and nothing is summed", function()
+    local vectors, threads = randn(5, 18, COUNT), plumb.threads()
+    local function product(v) return plumb.hvp(losses["tanh, squares"])(theta, v, x, y) end
+    local expected = {}
+    for i = 1, 18 do expected[i] = product(vectors:slice(1, i, i):reshape(COUNT)):reshape(1, COUNT) end
+    expected = plumb.concat(expected, 1):evaluate()
+    local results = {}
+    for k, count in ipairs { 1, 2, 3 } do
+      plumb.threads(count)
+      local compiled = plumb.compile(plumb.vmap(product))
+      results[k] = compiled(vectors)
+      local plan = compiled:describe()
+      assert.is_truthy(plan:find("blocks ->", 1, true) and plan:find(("-> float64 (1, %d, %d)"):format(ROWS, HIDDEN), 1, true), plan)
+    end
+    plumb.threads(threads)
+    assert_near(expected, results[1], 1e-12, "products")
+    assert.is_true(results[1]:equal(results[2]) and results[1]:equal(results[3]))
+  end)
+
+  it("hand over the same value, or one in two layouts, once", function()
+    local function f(t, inputs, targets)
+      local hidden, w, b = network(t, inputs)
+      local h = hidden:tanh()
+      local slope = (h:matmul(w) + b - targets):mean() -- all rows are needed before any goes on
+      return ((h * slope):matmul(w):square() + (h:t() * slope):t():matmul(w)):sum(), h, h:t(), hidden:tanh()
+    end
+    local value, h, turned, again = in_blocks(f, { theta, x, y })
+    local hidden, w, b = network(theta, x)
+    local expected = hidden:evaluate():tanh():evaluate()
+    assert_near(expected, h, 1e-14, "value")
+    assert_near(expected:t(), turned, 1e-14, "turned")
+    assert.is_true(h:equal(again))
+    local slope = (expected:matmul(w) + b - y):mean():evaluate()
+    local scaled = (expected * slope):evaluate():matmul(w):evaluate()
+    assert_near((scaled:square() + scaled):sum(), value, 1e-12, "sum")
+  end)
+
   it("are not made of what rows share, of batches that cannot be halved, or of little work", function()
     local step = plumb.value_and_grad(losses["tanh, squares"])
     local function gradient_of_piece(...) return (select(2, step(...))) end

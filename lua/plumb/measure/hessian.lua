@@ -7,8 +7,8 @@ local objective = require "plumb.measure.objective"
 local hessian = {}
 
 -- Columns of the Hessian at a time: enough to fill the processor, few enough to fit into its caches.
-local FEWEST, MOST = 32, 72
-local PAIRS = 20000 -- columns times samples of a batch, where that lies between
+local FEWEST, MOST = 32, 144
+local PAIRS = 40000 -- columns times samples of a batch, where that lies between
 
 --- measure.hvp(model, loss, data, {layer =}) or (L, theta, {layer =}) -> f, n: f(v) is the Hessian of the mean loss over the
 --- whole data set times v (n), n the number of parameters (of the layer). Compiled once: the way to multiply often at one theta.
@@ -104,7 +104,7 @@ end
 --- measure.hessian(L, theta, {layer =, columns =}) or (model, loss, data, {batch = 1000, layer =, columns =}) -> H, asymmetry.
 --- The Hessian (P, P) of the mean loss over the whole data set at theta, in float64, symmetrised as (H + H^T) / 2; `asymmetry`
 --- is max |H - H^T| / max |H| before that, a measure of the rounding error. layer: the diagonal block of one layer. `columns`
---- are computed at once: 32, or up to 72 for few samples. Eigenvalues: plumb.linalg.eigh(H). A matrix beyond the memory budget
+--- are computed at once: 32, or up to 144 for few samples. Eigenvalues: plumb.linalg.eigh(H). A matrix beyond the memory budget
 --- is an error that names its size.
 function hessian.hessian(...)
   local self, options = objective.read("measure.hessian", { columns = report.none, layer = report.none }, ...)
