@@ -278,8 +278,6 @@ static void place_results(growing_graph *g, const block_graph *b, const block_re
         if (!is_result(b, k, false)) continue;
         g->places[k] = results[result++].place;
         outer[k] = c->apart[k] ? all : joined(c, all, g->places[k].first, c->order->nodes[k], c->axis[k]);
-        const bool most = 2 * shape_elements(outer[k]->shape) > all->shape.size[0];
-        if (c->returned[k] && !most) outer[k] = op_copy(outer[k]); /* else it would hold on to all results */
     }
 }
 
