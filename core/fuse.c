@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "kernel_elementwise.h"
 #include "kernels.h"
 #include "pool.h"
 
@@ -76,6 +77,48 @@ void fused_divide_bytes(fused *f, fused_step *step) {
     if (divisor < 0 || f->loads[divisor] != LOAD_ONCE || f->periods[divisor] != 1) return;
     f->loads[bytes] = LOAD_DIRECT_BYTES;
     step->kernel = f->type == FLOAT32 ? divide_bytes_float32 : divide_bytes_float64;
+}
+
+static bool reads(const fused_step *step, fused_place place) {
+    for (int k = 0; k < step->input_count; k++)
+        if (step->inputs[k] == place) return true;
+    return false;
+}
+
+/* Is what step s writes read by the next step only? */
+static bool is_passed_on(const fused *f, int s) {
+    const fused_place place = f->steps[s].result;
+    if (place < 0 || s + 1 == f->step_count || !reads(&f->steps[s + 1], place)) return false;
+    for (int later = s + 1; later < f->step_count; later++) {
+        if (later > s + 1 && reads(&f->steps[later], place)) return false;
+        if (f->steps[later].result == place) return true;
+    }
+    return true;
+}
+
+/* The product `first`, and what `next` makes of it; false where these are no such steps. */
+static bool join_product(dtype type, const fused_step *first, fused_step *next) {
+    const bool square = first->kernel == elementwise_kernels_square[type];
+    const bool adds = next->kernel == elementwise_kernels_add[type], subtracts = next->kernel == elementwise_kernels_sub[type];
+    const bool is_first = next->inputs[0] == first->result;
+    if ((!square && first->kernel != elementwise_kernels_mul[type]) || (!adds && !subtracts) || next->inputs[0] == next->inputs[1])
+        return false;
+    next->kernel = adds       ? elementwise_kernels_multiply_add[type]
+                   : is_first ? elementwise_kernels_multiply_subtract[type]
+                              : elementwise_kernels_subtract_multiply[type];
+    next->inputs[2] = next->inputs[is_first ? 1 : 0];
+    next->inputs[0] = first->inputs[0];
+    next->inputs[1] = first->inputs[square ? 0 : 1];
+    next->input_count = 3;
+    return true;
+}
+
+void fused_join_products(fused *f) {
+    int kept = 0;
+    if (!dtype_is_float(f->type)) return;
+    for (int s = 0; s < f->step_count; s++)
+        if (!is_passed_on(f, s) || !join_product(f->type, &f->steps[s], &f->steps[s + 1])) f->steps[kept++] = f->steps[s];
+    f->step_count = kept;
 }
 
 /* out (count) = its first `length` elements again and again. */

@@ -15,6 +15,7 @@ enum { FUSED_BLOCK_BYTES = 4096, FUSED_MAX_STEPS = 32, FUSED_MAX_REGISTERS = 4 *
 typedef struct {
     elementwise_kernel *kernel; /* NULL: a copy of the first input */
     double p, q;
+    int input_count;
     fused_place result, inputs[3];
 } fused_step;
 
@@ -45,6 +46,8 @@ typedef struct {
 void fused_choose_loads(fused *f, operand *operands);
 /* A step that divides bytes, and is the only one to read them, takes them as they are if the divisor is a single number. */
 void fused_divide_bytes(fused *f, fused_step *step);
+/* Products that the next step adds to something, or subtracts, and nobody else reads, are computed in that step. */
+void fused_join_products(fused *f);
 void fused_run(const fused *f, const operand *operands);
 
 #endif

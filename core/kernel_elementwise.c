@@ -95,3 +95,6 @@ enum { LANES = 16 };
 #define ROW(arity, types, name, ...) \
     elementwise_kernel *const elementwise_kernels_##name[DTYPE_COUNT] = KERNELS_##types(kernel_##name);
 #include "elementwise.def"
+ROW(3, REAL, multiply_add, )
+ROW(3, REAL, multiply_subtract, )
+ROW(3, REAL, subtract_multiply, )

@@ -6,6 +6,9 @@
 
 #define ROW(arity, types, name, ...) extern elementwise_kernel *const elementwise_kernels_##name[DTYPE_COUNT];
 #include "elementwise.def"
+ROW(3, REAL, multiply_add, )      /* x y + z, as two kernels compute it */
+ROW(3, REAL, multiply_subtract, ) /* x y - z */
+ROW(3, REAL, subtract_multiply, ) /* z - x y */
 #undef ROW
 
 #define SELU_ALPHA 1.6732632423543772

@@ -413,7 +413,7 @@ static void write_steps(fusion *f) {
     for (int m = 0; m < f->unit->member_count; m++) {
         const item *i = member(f, m);
         fused_step *step = &program->steps[program->step_count++];
-        *step = (fused_step){.kernel = i->op->kernels[i->type], .result = f->places[m]};
+        *step = (fused_step){.kernel = i->op->kernels[i->type], .result = f->places[m], .input_count = i->input_count};
         if (i->call->attribute_count > 0) step->p = attribute_to_number(i->call->attributes[0]);
         if (i->call->attribute_count > 1) step->q = attribute_to_number(i->call->attributes[1]);
         for (int k = 0; k < i->input_count; k++) {
@@ -426,7 +426,7 @@ static void write_steps(fusion *f) {
     for (int m = 0; m < f->unit->member_count; m++)
         if (is_delayed(f, m))
             program->steps[program->step_count++] =
-                (fused_step){.result = fused_operand(operand_number(f, member(f, m))), .inputs = {f->places[m]}};
+                (fused_step){.result = fused_operand(operand_number(f, member(f, m))), .input_count = 1, .inputs = {f->places[m]}};
 }
 
 static void write_fused(const plan_graph *g, plan *p, const unit *u) {
@@ -444,6 +444,7 @@ static void write_fused(const plan_graph *g, plan *p, const unit *u) {
     fused_choose_loads(f.program, p->operands + now->operand_begin);
     assign_registers(&f);
     write_steps(&f);
+    fused_join_products(f.program);
     now->operand_count = p->operand_count - now->operand_begin;
 }
 

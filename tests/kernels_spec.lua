@@ -82,6 +82,42 @@ describe("bytes", function()
   end
 end)
 
+-- Values that are evaluated one by one, each operation by itself.
+local alone = {}
+local function evaluated(x) return setmetatable({ value = x:evaluate() }, alone) end
+local function operation(f) return function(x, y) return evaluated(f(x.value, y and y.value)) end end
+alone.__add, alone.__sub = operation(function(x, y) return x + y end), operation(function(x, y) return x - y end)
+alone.__mul = operation(function(x, y) return x * y end)
+alone.__index = { square = operation(function(x) return x:square() end), tanh = operation(function(x) return x:tanh() end) }
+
+describe("products that are added or subtracted in one pass", function()
+  local programs = {
+    function(a, b, c) return a * b + c end, function(a, b, c) return c + a * b end,
+    function(a, b, c) return a * b - c end, function(a, b, c) return c - a * b end,
+    function(a, b, c) return a:square() + c, b - c:square() end,
+    function(a, b) local p = a * b return p + p, p - p end,
+    function(a, b, c) local p = a * b return p + c, p - c end,
+    function(a, b, c) return (a * b + c) * b - a, (a * b - c):square() - b * c + a end,
+    function(a, b, c) return (a * b):tanh() + c * c - c * a end,
+  }
+  for _, dtype in ipairs { "float64", "float32" } do
+    it("are rounded as by themselves: " .. dtype, function()
+      for _, count in ipairs { 1, 7, 16, 100, 5000 } do
+        local values, each = {}, {}
+        for k = 1, 3 do values[k] = plumb.randn({ count }, { seed = k, dtype = dtype }):evaluate() end
+        for k = 1, 3 do each[k] = evaluated(values[k]) end
+        for number, program in ipairs(programs) do
+          local expected = table.pack(program(table.unpack(each)))
+          local found = table.pack(plumb.compile(program)(table.unpack(values)))
+          for k = 1, found.n do
+            assert.is_true(expected[k].value:equal(found[k]), ("program %d, result %d, of %d numbers"):format(number, k, count))
+          end
+        end
+      end
+    end)
+  end
+end)
+
 describe("tanh", function()
   local file <close> = assert(io.open("tests/golden/tanh.json"))
   local golden = assert(require("dkjson").decode(file:read("a")))
