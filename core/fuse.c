@@ -121,6 +121,65 @@ void fused_join_products(fused *f) {
     f->step_count = kept;
 }
 
+/* A column as a block meets it. */
+typedef struct {
+    const char *first;
+    int64_t step, length, left; /* between its numbers; of rows, and of the first row */
+} column;
+
+#define WITH_COLUMN(name, T, value)                                                                                \
+    static __attribute__((optimize("fp-contract=off"))) void name(int64_t count, void *out, const void *xs,        \
+                                                                  const void *ys, const void *zs, double p, double q) { \
+        const column *c = xs;                                                                                      \
+        const T *number = (const T *)(const void *)c->first, *y = ys, *z = zs;                                     \
+        T *r = out;                                                                                                \
+        (void)z, (void)p, (void)q;                                                                                 \
+        for (int64_t done = 0, length = c->left; done < count; done += length, length = c->length, number += c->step) { \
+            const T x = *number;                                                                                   \
+            if (length > count - done) length = count - done;                                                      \
+            for (int64_t i = done; i < done + length; i++) r[i] = value;                                           \
+        }                                                                                                          \
+    }
+#define WITH_COLUMNS(T, name)                    \
+    WITH_COLUMN(column_add_##name, T, x + y[i])  \
+    WITH_COLUMN(column_mul_##name, T, x * y[i])  \
+    WITH_COLUMN(column_multiply_add_##name, T, x * y[i] + z[i])
+WITH_COLUMNS(float, float32)
+WITH_COLUMNS(double, float64)
+
+/* The kernel with a column in place of x, where there is one. */
+static elementwise_kernel *with_column(dtype type, elementwise_kernel *kernel) {
+    const bool wide = type == FLOAT64;
+    if (kernel == elementwise_kernels_add[type]) return wide ? column_add_float64 : column_add_float32;
+    if (kernel == elementwise_kernels_mul[type]) return wide ? column_mul_float64 : column_mul_float32;
+    if (kernel == elementwise_kernels_multiply_add[type]) return wide ? column_multiply_add_float64 : column_multiply_add_float32;
+    return NULL;
+}
+
+static bool is_column(const fused *f, fused_place place, const operand *operands) {
+    const operand *a = &operands[fused_operand(place)];
+    int readers = 0;
+    if (place >= 0 || f->loads[fused_operand(place)] != LOAD_GENERAL || a->shape.rank != 2 || a->strides[1] != 0) return false;
+    for (int s = 0; s < f->step_count; s++)
+        for (int k = 0; k < f->steps[s].input_count; k++) readers += f->steps[s].inputs[k] == place;
+    return readers == 1;
+}
+
+void fused_take_columns(fused *f, const operand *operands) {
+    for (int s = 0; s < f->step_count && dtype_is_float(f->type); s++) {
+        fused_step *step = &f->steps[s];
+        elementwise_kernel *kernel = with_column(f->type, step->kernel);
+        for (int k = 0; k < 2 && kernel != NULL && step->kernel != kernel; k++) {
+            const fused_place place = step->inputs[k];
+            if (!is_column(f, place, operands)) continue;
+            step->inputs[k] = step->inputs[0];
+            step->inputs[0] = place;
+            step->kernel = kernel;
+            f->loads[fused_operand(place)] = LOAD_COLUMN;
+        }
+    }
+}
+
 /* out (count) = its first `length` elements again and again. */
 static void repeat_first(char *out, int64_t length, int64_t count, int64_t bytes) {
     for (int64_t filled = length; filled < count; filled *= 2) /* doubling what is there */
@@ -205,6 +264,11 @@ static char *operand_place(const fused *f, int i, const operand *a, int64_t begi
         case LOAD_DIRECT_BYTES: return a->data + begin;
         case LOAD_REPEATED: return a->data + begin % f->periods[i] * bytes;
         case LOAD_ONCE: return f->periods[i] == 1 ? own : own + begin % f->periods[i] * bytes; /* a block may begin within a row */
+        case LOAD_COLUMN: {
+            const int64_t length = a->shape.size[1];
+            *(column *)(void *)own = (column){a->data + begin / length * a->strides[0] * bytes, a->strides[0], length, length - begin % length};
+            break;
+        }
         case LOAD_GENERAL: load_general(a, begin, count, own); break;
         case LOAD_BYTES: kernel_cast(UINT8, f->type, count, own, a->data + begin); break;
     }

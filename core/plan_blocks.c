@@ -119,6 +119,9 @@ static node *rebuild(block_graph *b, const node *n, int *axes, node **inputs) {
         inputs[i] = is_here(b, in, axes[i]) ? b->inner[in] : block_of(b, n->inputs[i], axes[i], 0);
     }
     shape s = block_shape(c, n->shape, c->axis[n->number]);
+    const bool is_outer = op_is(n, "matmul") && s.rank == 2 && inputs[0]->shape.size[1] == 1 && dtype_is_float(n->type);
+    if (is_outer) /* a column times a row, which goes with what follows in one pass */
+        return op_mul(op_expand(inputs[0], s), op_expand(inputs[1], s));
     return node_new(n->op, n->type, s, n->input_count, inputs, n->attribute_count, n->attributes);
 }
 

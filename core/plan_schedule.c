@@ -445,6 +445,7 @@ static void write_fused(const plan_graph *g, plan *p, const unit *u) {
     assign_registers(&f);
     write_steps(&f);
     fused_join_products(f.program);
+    fused_take_columns(f.program, p->operands + now->operand_begin);
     now->operand_count = p->operand_count - now->operand_begin;
 }
 

@@ -118,6 +118,34 @@ describe("products that are added or subtracted in one pass", function()
   end
 end)
 
+describe("columns", function()
+  it("are added to rows and multiply them as if each operation stood alone", function()
+    local programs = {
+      function(m, column) return m * column end, function(m, column) return column + m end,
+      function(m, column, row) return column * row + row, m - column end,
+      function(m, column, row) return column * m + row, row * column end,
+      function(m, column, row) return row + column * row, (m + column) * row + column end,
+      function(m, column, row, other) return (column * row + m):tanh() * other + column * m end,
+    }
+    for _, dtype in ipairs { "float64", "float32" } do
+      for _, size in ipairs { { 1, 5 }, { 7, 190 }, { 150, 190 }, { 700, 3 }, { 90, 17 }, { 3, 2000 } } do
+        local wide = plumb.randn({ size[1], 5 }, { seed = 1, dtype = dtype }):evaluate()
+        local matrix, row = plumb.randn(size, { seed = 2, dtype = dtype }), plumb.randn({ 1, size[2] }, { seed = 3, dtype = dtype })
+        local values, each = { matrix:evaluate(), wide:slice(2, 3, 3), row:evaluate(), wide:slice(2, 5, 5) }, {}
+        for k = 1, 4 do each[k] = evaluated(values[k]) end
+        for number, program in ipairs(programs) do
+          local expected = table.pack(program(table.unpack(each)))
+          local found = table.pack(plumb.compile(program)(table.unpack(values)))
+          for k = 1, found.n do
+            local what = ("program %d, result %d, %s of %d x %d"):format(number, k, dtype, size[1], size[2])
+            assert.is_true(expected[k].value:equal(found[k]), what)
+          end
+        end
+      end
+    end
+  end)
+end)
+
 describe("tanh", function()
   local file <close> = assert(io.open("tests/golden/tanh.json"))
   local golden = assert(require("dkjson").decode(file:read("a")))
