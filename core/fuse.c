@@ -157,9 +157,10 @@ static elementwise_kernel *with_column(dtype type, elementwise_kernel *kernel) {
 }
 
 static bool is_column(const fused *f, fused_place place, const operand *operands) {
-    const operand *a = &operands[fused_operand(place)];
     int readers = 0;
-    if (place >= 0 || f->loads[fused_operand(place)] != LOAD_GENERAL || a->shape.rank != 2 || a->strides[1] != 0) return false;
+    if (place >= 0 || f->loads[fused_operand(place)] != LOAD_GENERAL) return false;
+    const operand *a = &operands[fused_operand(place)];
+    if (a->shape.rank != 2 || a->strides[1] != 0) return false;
     for (int s = 0; s < f->step_count; s++)
         for (int k = 0; k < f->steps[s].input_count; k++) readers += f->steps[s].inputs[k] == place;
     return readers == 1;

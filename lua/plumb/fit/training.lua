@@ -64,6 +64,7 @@ local function refresh(run, loop)
     loop.arguments = { loop.theta, table.unpack(loop.state) }
     loop.arguments[#loop.arguments + 1] = loop.buffers
     loop.constant = #loop.arguments
+    loop.numbers = optimizer.numbers -- looking it up takes a call
   end
 end
 
@@ -74,7 +75,7 @@ local function step_arguments(loop, step, x, y, index)
   arguments[at + 1], arguments[at + 2], at = x, y, at + 2
   if index then arguments[at + 1], at = index, at + 1 end
   if loop.draws then arguments[at + 1], at = core.from_nested({ loop.options.seed, step }, "int64"), at + 1 end
-  local numbers = loop.options.optimizer:numbers(step)
+  local numbers = loop.numbers(loop.options.optimizer, step)
   table.move(numbers, 1, #numbers, at + 1, arguments)
   return table.unpack(arguments, 1, at + #numbers)
 end

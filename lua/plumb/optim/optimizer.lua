@@ -47,7 +47,7 @@ function Optimizer.class(name, defaults, doc)
     if not self:is_number(key, before) then rawset(self, "version", self.version + 1) end
   end
   return setmetatable(new, { __call = function(_, options)
-    local self = setmetatable({ settings = report.options(name, options, defaults), version = 0 }, new)
+    local self = setmetatable({ settings = report.options(name, options, defaults), version = 0, momentum_varies = false }, new)
     check(self)
     return self
   end })
