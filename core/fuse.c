@@ -267,7 +267,8 @@ static char *operand_place(const fused *f, int i, const operand *a, int64_t begi
         case LOAD_ONCE: return f->periods[i] == 1 ? own : own + begin % f->periods[i] * bytes; /* a block may begin within a row */
         case LOAD_COLUMN: {
             const int64_t length = a->shape.size[1];
-            *(column *)(void *)own = (column){a->data + begin / length * a->strides[0] * bytes, a->strides[0], length, length - begin % length};
+            const char *first = a->data + begin / length * a->strides[0] * bytes;
+            *(column *)(void *)own = (column){first, a->strides[0], length, length - begin % length};
             break;
         }
         case LOAD_GENERAL: load_general(a, begin, count, own); break;

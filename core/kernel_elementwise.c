@@ -47,7 +47,8 @@ static inline __attribute__((always_inline)) double tanh_float64(double x) {
     const double LN2 = 0x1.62e42fefap-1, REST_OF_LN2 = 0x1.cf79abc9e3b3ap-40, LARGEST = 22; /* from there on it is 1 */
     const double magnitude = fabs(x), y = 2 * (magnitude > LARGEST ? LARGEST : magnitude), rounded = y * M_LOG2E + ROUNDING;
     const double n = rounded - ROUNDING, r = y - n * LN2 - n * REST_OF_LN2, z = r * r;
-    const double h = z * (1. / 6 - z * (1. / 360 - z * (1. / 15120 - z * (1. / 604800 - z * (1. / 23950080 - z * (691. / 653837184000))))));
+    const double tail = z * (1. / 15120 - z * (1. / 604800 - z * (1. / 23950080 - z * (691. / 653837184000))));
+    const double h = z * (1. / 6 - z * (1. / 360 - tail));
     uint64_t bits;
     double s;
     memcpy(&bits, &rounded, sizeof bits);

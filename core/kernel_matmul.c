@@ -260,8 +260,7 @@ static int64_t packed_bytes(dtype type, int64_t count, int64_t k) {
 }
 
 size_t kernel_matmul_scratch(dtype type, int64_t m, int64_t n, int64_t k) {
-    const size_t packed = (size_t)(packed_bytes(type, m, k) + packed_bytes(type, n, k)), split = kernel_split_scratch(m, n, k);
-    return packed > split ? packed : split;
+    return (size_t)(packed_bytes(type, m, k) + packed_bytes(type, n, k)); /* more than kernel_split_scratch */
 }
 
 /* A number of the result is the same sum however rows and panels are shared out, so the threads may count here: each has the same
@@ -299,7 +298,8 @@ void kernel_matmul(dtype type, int64_t m, int64_t n, int64_t k, char *out, matri
         memset(out, 0, (size_t)(m * n) * dtype_bytes(type));
         return;
     }
-    if (type == FLOAT32 && kernel_split_pays(m, n, k) && kernel_split(m, n, k, (float *)(void *)out, x, y, NO_IMAGES, 1, scratch)) return;
+    const bool split = type == FLOAT32 && kernel_split_pays(m, n, k);
+    if (split && kernel_split(m, n, k, (float *)(void *)out, x, y, NO_IMAGES, 1, scratch)) return;
     product p = {.type = type, .m = m, .n = n, .k = k, .x = x, .y = y, .out = out, .packed = scratch};
     if (n == 1) { /* a column lies in memory as a row does */
         turn(&p);
@@ -367,8 +367,8 @@ void kernel_matmul_piece(dtype type, int64_t m, int64_t n, int64_t k, matrix x, 
                          bool add, char *scratch) {
     for (int64_t i = 0; k == 0 && !add && i < m; i++) /* empty sums */
         memset(out + i * row_stride * (int64_t)dtype_bytes(type), 0, (size_t)n * dtype_bytes(type));
-    product p = {.type = type, .m = m, .n = n, .k = k, .x = x, .y = y, .out = out, .out_stride = row_stride, .packed = scratch, .chunks = 1,
-                 .by_panels = true};
+    product p = {.type = type, .m = m, .n = n, .k = k, .x = x, .y = y, .out = out, .out_stride = row_stride, .packed = scratch,
+                 .chunks = 1, .by_panels = true};
     choose_way(&p, true);
     multiply_slices(&p, add);
 }

@@ -102,7 +102,7 @@ SUM_NARROW(int64_t, int64_t, sum_narrow_int64)
         const int64_t o = piece / bands, band = piece % bands, first = pool_begin(r->inner, bands, band);    \
         const T *in = (const T *)r->in + o * r->length * r->inner;                                           \
         T *out = (T *)r->out + o * r->inner;                                                                 \
-        if (r->inner <= LANES) sum_narrow_##name(out, in, r->length, r->inner);                         \
+        if (r->inner <= LANES) sum_narrow_##name(out, in, r->length, r->inner);                              \
         else                                                                                                 \
             sum_columns_##name(out + first, in + first, r->length, r->inner, pool_begin(r->inner, bands, band + 1) - first); \
     }                                                                                                        \

@@ -72,7 +72,7 @@ typedef struct {
     int64_t steps, slice; /* of DEPTH: all, and those of a slice */
     side rows, columns;   /* of x, and of y */
     int64_t row_chunks, column_chunks, halves; /* halves: of k, 1 or 2 */
-    float *out, *second; /* (m, n); second: what the second half makes */
+    float *out, *second_half; /* (m, n); second_half: what that of k makes */
     int64_t out_stride;
     uint32_t largest[2][MOST_CHUNKS]; /* the upper halves of the largest |numbers| of rows and of columns */
 } split;
@@ -86,22 +86,22 @@ static int64_t groups_of(int64_t count) { return (count + GROUP - 1) / GROUP; }
 static inline PLACES rounded(VECTOR x) { return ((PLACES)x + 0x8000) & (int32_t)0xffff0000; }
 
 /* The upper halves of two numbers in each 32 bits. */
-static inline __m512i halves(__m512i lower, __m512i upper) {
+static inline __m512i upper_halves(__m512i lower, __m512i upper) {
     return _mm512_mask_mov_epi16(_mm512_srli_epi32(lower, 16), 0xaaaaaaaa, upper);
 }
 
 /* A pair of numbers in each column of 32 bits, in the row of a tile of each part. */
 INLINED void store_parts(VECTOR lower, VECTOR upper, content_kind content, char *row, __m512i *largest) {
     if (content == IMAGES) {
-        _mm512_store_si512(row, halves((__m512i)lower, (__m512i)upper));
+        _mm512_store_si512(row, upper_halves((__m512i)lower, (__m512i)upper));
         return;
     }
-    const __m512i magnitudes = _mm512_and_si512(halves((__m512i)lower, (__m512i)upper), _mm512_set1_epi16(0x7fff));
+    const __m512i magnitudes = _mm512_and_si512(upper_halves((__m512i)lower, (__m512i)upper), _mm512_set1_epi16(0x7fff));
     *largest = _mm512_max_epu16(*largest, magnitudes);
 #pragma GCC unroll 3
     for (int part = 0; part < PARTS; part++, row += TILE_BYTES) {
         const PLACES of_lower = rounded(lower), of_upper = rounded(upper);
-        _mm512_store_si512(row, halves((__m512i)of_lower, (__m512i)of_upper));
+        _mm512_store_si512(row, upper_halves((__m512i)of_lower, (__m512i)of_upper));
         lower -= (VECTOR)of_lower;
         upper -= (VECTOR)of_upper;
     }
@@ -394,7 +394,7 @@ static void part_task(void *context, int64_t chunk) {
         return;
     }
     p.packed_group = p.packed_block + BLOCK_BYTES;
-    p.out = (half == 0 ? whole->out : whole->second) + row * whole->out_stride + column;
+    p.out = (half == 0 ? whole->out : whole->second_half) + row * whole->out_stride + column;
     if (packed_size(&rows) < packed_size(&columns)) p.block = rows, p.group = columns, p.group_is_rows = false;
     const int64_t groups = groups_of(p.block.count), block = BLOCK_BYTES / (whole->slice * step_bytes(&p.block));
     take_tiles();
@@ -433,11 +433,11 @@ static bool fits(const side *s, const uint32_t *largest) {
     return most != NO_MEMORY && (s->content == IMAGES || (most >= LEAST && most <= MOST));
 }
 
-static void add_second_task(void *context, int64_t chunk) {
+static void add_halves_task(void *context, int64_t chunk) {
     const split *p = context;
     const int64_t count = p->rows.count * p->columns.count, chunks = pool_threads(); /* may count: each number is one sum */
     const int64_t end = pool_begin(count, chunks, chunk + 1);
-    for (int64_t i = pool_begin(count, chunks, chunk); i < end; i++) p->out[i] += p->second[i];
+    for (int64_t i = pool_begin(count, chunks, chunk); i < end; i++) p->out[i] += p->second_half[i];
 }
 
 static bool in_order(matrix a) { return a.row_stride == 1 || a.column_stride == 1; }
@@ -470,10 +470,10 @@ bool kernel_split(int64_t m, int64_t n, int64_t k, float *out, matrix x, matrix 
     p.rows = (side){of_x, divisor, x.data, m, x.row_stride, k, x.column_stride, true};
     p.columns = (side){of_y, divisor, y.data, n, y.column_stride, k, y.row_stride, false};
     p.halves = has_halves(m, n, k) && x.column_stride > x.row_stride && y.row_stride > y.column_stride ? 2 : 1;
-    p.second = (float *)(void *)scratch;
+    p.second_half = (float *)(void *)scratch;
     cut_for_threads(&p, m * n * k);
     pool_run(p.row_chunks * p.column_chunks * p.halves, part_task, &p);
-    if (p.halves == 2) pool_run(pool_threads(), add_second_task, &p);
+    if (p.halves == 2) pool_run(pool_threads(), add_halves_task, &p);
     return fits(&p.rows, p.largest[0]) && fits(&p.columns, p.largest[1]);
 }
 

@@ -34,7 +34,7 @@ static enum { GIVEN, BY_TEST, BY_BUDGET, BY_SYSTEM } refusal; /* of the last req
 static bool is_beyond_budget(size_t bytes) { return bytes > figures.budget || figures.live > figures.budget - bytes; }
 
 /* Small pieces that were given back, by size: every step of a training asks for the same ones again, for which the C library takes
- * several times as long. A sanitizer is to see each piece come and go. */
+ * several times as long. Only the main thread asks for memory. A sanitizer is to see each piece come and go, and checks sizes. */
 enum { UNIT = 64, SHELVES = 65 };
 static const size_t MOST_ON_SHELVES = (size_t)4 << 20;
 #ifdef __SANITIZE_ADDRESS__
@@ -59,6 +59,9 @@ static void *take(size_t units) {
 
 static void give_back(void *memory, size_t units) {
     const size_t bytes = units * UNIT;
+#ifdef __SANITIZE_ADDRESS__
+    if (malloc_usable_size(memory) != bytes) abort();
+#endif
     if (bytes > MOST_SHELVED || on_shelves >= MOST_ON_SHELVES) {
         free(memory);
         return;

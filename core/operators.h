@@ -35,7 +35,7 @@ node *op_expand(node *x, shape s);                  /* broadcast to s */
 node *op_slice(node *x, const int64_t *start, const int64_t *step, shape result);
 node *op_pad(node *x, const int64_t *start, const int64_t *step, shape result); /* slice's adjoint: zeros elsewhere */
 node *op_concat(node *const *parts, int count, int axis);
-node *op_copy(node *x); /* x, not a single number, row-major in memory of its own */
+node *op_copy(node *x); /* x, of rank 1 or more, row-major in memory of its own */
 
 node *op_sum(node *x, unsigned axes, bool keepdim); /* axes: bit a for axis a */
 node *op_max(node *x, unsigned axes, bool keepdim);

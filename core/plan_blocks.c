@@ -21,7 +21,7 @@ typedef struct {
     node **outer;    /* what stands for it; NULL: not yet */
     placing *places; /* of what is wanted and cut, in its blocks' results */
     int *axes;       /* room for those of any node's inputs, */
-    node **inputs;   /* and for the inputs, or for all nodes */
+    node **inputs;   /* and for those inputs; or for one node of each that there is */
 } growing_graph;
 
 /* What a block reads from outside. */
@@ -103,6 +103,7 @@ static node *block_of(block_graph *b, node *n, int axis, int depth) {
     if (node_is_leaf(n) || b->c->computed[n->number] || depth == DEEPEST) return block_argument(b, n, axis);
     if (op_is(n, "full")) return node_new(n->op, n->type, s, 0, NULL, n->attribute_count, n->attributes);
     if (n->op->kind != VIEW || !axis_below(n, axis, &below)) return block_argument(b, n, axis);
+    if (below >= 0 && n->inputs[0]->shape.size[below] % b->c->blocks != 0) return block_argument(b, n, axis);
     node *in = block_of(b, n->inputs[0], below, depth + 1);
     return node_new(n->op, n->type, s, 1, &in, n->attribute_count, n->attributes);
 }
@@ -120,7 +121,7 @@ static node *rebuild(block_graph *b, const node *n, int *axes, node **inputs) {
     }
     shape s = block_shape(c, n->shape, c->axis[n->number]);
     const bool is_outer = op_is(n, "matmul") && s.rank == 2 && inputs[0]->shape.size[1] == 1 && dtype_is_float(n->type);
-    if (is_outer) /* a column times a row, which goes with what follows in one pass */
+    if (is_outer) /* a column times a row goes with what follows in one pass; only signs of zeros may be others */
         return op_mul(op_expand(inputs[0], s), op_expand(inputs[1], s));
     return node_new(n->op, n->type, s, n->input_count, inputs, n->attribute_count, n->attributes);
 }
@@ -209,7 +210,7 @@ static node *placed_input(const growing_graph *g, const block_input *in, placing
 }
 
 /* Where the results of blocks lie: one behind the other, each of them block by block; and then, block by block, those that are
- * apart, since processors fetch ahead what they take to come next. Returns how many elements there are. */
+ * apart: a processor that fetches beyond the end of one then takes what is its own. Returns how many elements there are. */
 static int64_t lay_out(const plan *p, int64_t blocks, const bool *apart, placing *places) {
     int64_t end = 0, of_block = 0;
     for (int k = 0; k < p->kept_count; k++) {
@@ -266,14 +267,16 @@ static node *joined(const cutting *c, node *all, int64_t first, const node *n, i
 static void place_results(growing_graph *g, const block_graph *b, const block_result *results, node *all) {
     const cutting *c = g->c;
     node **outer = g->outer;
-    const shape sums = {2, {c->blocks, results[0].value->shape.size[0]}}; /* if there are any */
-    node *total = op_sum(elements(all, 0, sums), 1, false);
+    node *total = NULL;
     int result = 0;
     int64_t first = 0;
     for (int k = 0; k < c->order->count; k++) {
         const node *n = c->order->nodes[k];
         if (!is_result(b, k, true)) continue;
-        result = 1; /* the first has them all */
+        if (total == NULL) { /* the first result has them all */
+            const shape sums = {2, {c->blocks, results[result++].value->shape.size[0]}};
+            total = op_sum(elements(all, 0, sums), 1, false);
+        }
         outer[k] = elements(total, first, n->shape);
         first += shape_elements(n->shape);
     }

@@ -19,8 +19,8 @@ enum {
     MOST_SUMS = 200000,  /* of those, in all blocks: they stay in caches, and are little memory */
     ROW_WORK = 4,        /* and for each number of rows that are handed over */
     RETURNED = 5,        /* as often where they are returned, since blocks' rows must be joined for that */
-    MOST_BLOCKS = 8,     /* whose sums are to be added */
-    ALONE_WORK = 120000, /* of a block, where there are none */
+    MOST_BLOCKS = 8,
+    ALONE_WORK = 120000, /* of a block where nothing is summed, of which there may be more */
     MOST_STAGES = 4,
     MOST_SIZES = 6       /* of batches that are tried */
 };

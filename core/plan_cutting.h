@@ -4,7 +4,7 @@
 
 #include "plan_internal.h"
 
-enum { MOST_BLOCKS_ALONE = 160 }; /* of any cutting */
+enum { MOST_BLOCKS_ALONE = 160 }; /* no cutting has more */
 
 /* What is found about a graph when rows are cut into blocks. By node number: */
 typedef struct {

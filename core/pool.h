@@ -24,7 +24,7 @@ int64_t pool_take_room(atomic_bool *taken, int64_t count);
 int64_t pool_chunks(int64_t work, int64_t grain);
 /* The half-open range of chunk number `chunk` when `count` items are cut into `chunks`. */
 static inline int64_t pool_begin(int64_t count, int64_t chunks, int64_t chunk) {
-    return chunks == 1 ? count * chunk : count * chunk / chunks;
+    return chunks == 1 ? count * chunk : count * chunk / chunks; /* small kernels ask often, and divisions take time */
 }
 
 /* One job beside the runs, for what is needed later: a thread of its own takes such jobs in the order in which they were queued.

@@ -135,6 +135,25 @@ describe("blocks of rows", function()
     assert.is_true(results[1]:equal(results[2]) and results[1]:equal(results[3]))
   end)
 
+  it("read what is not cut as they cut it, though it is reshaped", function()
+    local rows = randn(13, 514, 24)
+    local w = (randn(14, 24, 24) / 5):evaluate()
+    local function f(a, b, each) -- pairs of rows, whose number is odd
+      local h = each(each(a:reshape(257, 48):cos()):reshape(514, 24) + a)
+      for _ = 1, 2 do h = each(each(h:matmul(b)):tanh()) end
+      return each(h:square()):sum()
+    end
+    local function alone(v) return v:evaluate() end
+    local function kept(v) return v end
+    assert_near(f(rows, w, alone), in_blocks(function(a, b) return f(a, b, kept) end, { rows, w }), 1e-12, "pairs")
+    local t, points = (randn(15, 48, 240) / 10):evaluate(), randn(16, 400, 60)
+    local function g(a, b, each) -- many blocks of few rows
+      local p = (each(a:reshape(24, 480):sin()):reshape(48, 240) + a):reshape(48, 60, 4)
+      return each(each(b:matmul(each(p))):tanh()):sum(2)
+    end
+    assert_near(g(t, points, alone), in_blocks(function(a, b) return g(a, b, kept) end, { t, points }), 1e-12, "few rows")
+  end)
+
   it("hand over the same value, or one in two layouts, once", function()
     local function f(t, inputs, targets)
       local hidden, w, b = network(t, inputs)
