@@ -256,7 +256,7 @@ typedef struct {
     int64_t blocks, chunks;
 } fused_job;
 
-/* Where operand i lies for the block that begins at `byte_offset`; what is loaded block by block is loaded. */
+/* Where operand i lies for the block of elements from `begin` on; what is loaded block by block is loaded. */
 static char *operand_place(const fused *f, int i, const operand *a, int64_t begin, int64_t count) {
     const int64_t bytes = (int64_t)dtype_bytes(f->type);
     char *own = registers[f->registers[i]];
@@ -291,7 +291,7 @@ static void run_block(const fused *f, const operand *operands, int64_t begin, in
     char *places[FUSED_MAX_REGISTERS];
     for (int i = 0; i < f->operand_count; i++) places[i] = operand_place(f, i, &operands[i], begin, count);
     if (f->from_afar) fetch_next(f, operands, begin * bytes);
-#define PLACE(at) ((at) >= 0 ? registers[at] : places[-((at) + 1)])
+#define PLACE(at) ((at) >= 0 ? registers[at] : places[fused_operand(at)])
     for (int s = 0; s < f->step_count; s++) {
         const fused_step *step = &f->steps[s];
         char *out = PLACE(step->result), *x = PLACE(step->inputs[0]);

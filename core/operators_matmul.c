@@ -60,17 +60,24 @@ static images images_among(const operand *inputs) {
     return inputs[0].type == UINT8 ? X_IMAGES : inputs[1].type == UINT8 ? Y_IMAGES : NO_IMAGES;
 }
 
+static bool is_single(shape s) {
+    for (int axis = 0; axis < s.rank - 2; axis++)
+        if (s.size[axis] != 1) return false;
+    return true;
+}
+
 /* Most products are of two matrices, and many of them small: what many matrices need takes as long as these do. */
 static void run_single(const operand *inputs, const operand *out) {
     const matrix x = matrix_at(&inputs[0], 0), y = matrix_at(&inputs[1], 0);
-    const int64_t m = out->shape.size[0], n = out->shape.size[1], k = inputs[0].shape.size[1];
+    const int rank = out->shape.rank;
+    const int64_t m = out->shape.size[rank - 2], n = out->shape.size[rank - 1], k = inputs[0].shape.size[rank - 1];
     if (operand_is_contiguous(out)) kernel_matmul(out->type, m, n, k, out->data, x, y, inputs[2].data);
     else kernel_matmul(out->type, n, m, k, out->data, flipped(y), flipped(x), inputs[2].data);
 }
 
 static void run_matmul(const node *y, const operand *inputs, const operand *out) {
     (void)y;
-    if (out->shape.rank == 2 && images_among(inputs) == NO_IMAGES) {
+    if (is_single(out->shape) && images_among(inputs) == NO_IMAGES) {
         run_single(inputs, out);
         return;
     }
@@ -82,9 +89,7 @@ static void run_matmul(const node *y, const operand *inputs, const operand *out)
         kernel_matmul_images(p.m, p.n, p.k, out->data, matrix_at(p.x, 0), matrix_at(p.y, 0), images_among(inputs),
                              *(const float *)(const void *)inputs[2].data, inputs[3].data);
     else if (p.k == 0) memset(out->data, 0, (size_t)shape_elements(out->shape) * dtype_bytes(out->type));
-    else if (p.chunks > 1 || (p.columnwise && p.batches > 1)) pool_run(p.chunks, multiply_chunk, &p);
-    else if (p.columnwise)
-        kernel_matmul(out->type, p.n, p.m, p.k, out->data, flipped(matrix_at(p.y, 0)), flipped(matrix_at(p.x, 0)), p.scratch);
+    else if (p.chunks > 1 || p.columnwise) pool_run(p.chunks, multiply_chunk, &p);
     else
         for (int64_t batch = 0; batch < p.batches; batch++)
             kernel_matmul(out->type, p.m, p.n, p.k, out->data + batch * p.m * p.n * (int64_t)dtype_bytes(out->type),
