@@ -5,7 +5,8 @@
  * float32's own products (Henry, Tang and Heinecke 2019, Leveraging the bfloat16 artificial intelligence datatype for
  * higher-precision computations).
  *
- * Where one side is images, bytes, these have one part, and three products do: the other side is divided by their divisor instead.
+ * Where one side is images, bytes, these have one part, and three products are all: the other side is divided by their divisor
+ * instead.
  *
  * Each thread computes a part of the result in memory of its own: it packs a block of one side, which stays in its second-level
  * cache, and the other side group by group. Each number of the result is one sum in a fixed order, whatever the threads.
@@ -82,15 +83,17 @@ static int64_t groups_of(int64_t count) { return (count + GROUP - 1) / GROUP; }
 
 /* --- packing ----------------------------------------------------------------------------------------------------------- */
 
-/* The upper half of a float32 is a bfloat16; this rounds to it, halves away from zero. What is left is exact. */
-static inline PLACES rounded(VECTOR x) { return ((PLACES)x + 0x8000) & (int32_t)0xffff0000; }
+/* The upper half of a float32 is a bfloat16: x cut off, and x rounded, halves away from zero. What is left is exact. */
+static inline PLACES cut_off(VECTOR x) { return (PLACES)x & (int32_t)0xffff0000; }
+static inline PLACES rounded(VECTOR x) { return cut_off((VECTOR)((PLACES)x + 0x8000)); }
 
 /* The upper halves of two numbers in each 32 bits. */
 static inline __m512i upper_halves(__m512i lower, __m512i upper) {
     return _mm512_mask_mov_epi16(_mm512_srli_epi32(lower, 16), 0xaaaaaaaa, upper);
 }
 
-/* A pair of numbers in each column of 32 bits, in the row of a tile of each part. */
+/* A pair of numbers in each column of 32 bits, in the row of a tile of each part. Parts are rounded where products of the smallest
+ * are left out, which then are of either sign; but the last part is what is left, 8 bits at most. */
 INLINED void store_parts(VECTOR lower, VECTOR upper, content_kind content, char *row, __m512i *largest) {
     if (content == IMAGES) {
         _mm512_store_si512(row, upper_halves((__m512i)lower, (__m512i)upper));
@@ -100,7 +103,8 @@ INLINED void store_parts(VECTOR lower, VECTOR upper, content_kind content, char 
     *largest = _mm512_max_epu16(*largest, magnitudes);
 #pragma GCC unroll 3
     for (int part = 0; part < PARTS; part++, row += TILE_BYTES) {
-        const PLACES of_lower = rounded(lower), of_upper = rounded(upper);
+        const bool rounds = content == NUMBERS && part < PARTS - 1;
+        const PLACES of_lower = rounds ? rounded(lower) : cut_off(lower), of_upper = rounds ? rounded(upper) : cut_off(upper);
         _mm512_store_si512(row, upper_halves((__m512i)of_lower, (__m512i)of_upper));
         lower -= (VECTOR)of_lower;
         upper -= (VECTOR)of_upper;
@@ -113,8 +117,7 @@ INLINED VECTOR load_first(content_kind content, float divisor, const char *from,
     if (content == IMAGES) return (VECTOR)_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(mask, from)));
     const __m512 x = _mm512_maskz_loadu_ps(mask, from);
     if (content == NUMBERS) return (VECTOR)x;
-    const __m512 inverse = _mm512_set1_ps(1 / divisor), q = _mm512_mul_ps(x, inverse); /* and a correction of Newton's */
-    return (VECTOR)_mm512_fmadd_ps(_mm512_fnmadd_ps(q, _mm512_set1_ps(divisor), x), inverse, q);
+    return (VECTOR)_mm512_mul_ps(x, _mm512_set1_ps(1 / divisor));
 }
 
 /* How the numbers of a side come to lie in tiles. */
@@ -231,6 +234,7 @@ INLINED void multiply_tiles(form f) {
 }
 
 INLINED void fetch_tiles(const char *tiles, int begin, int end) {
+    __asm__("" : "+r"(tiles)); /* or GCC computes all addresses beforehand, and keeps them in memory */
 #pragma GCC unroll 48
     for (int row = begin * SIDE; row < end * SIDE; row++) __builtin_prefetch(tiles + row * SIDE * 4);
 }
@@ -262,11 +266,13 @@ typedef struct {
     int64_t steps;
 } factors;
 
-/* out (up to GROUP by GROUP) = or, with add, += the products of the steps. */
+/* out (up to GROUP by GROUP) = or, with add, += the products of the steps. Once a tile has not been stored for some ten steps, the
+ * next store takes 240 ns; one for nothing in each step takes none. */
 INLINED void multiply_steps(const factors *p, float *out, int64_t out_stride, bool add, form f) {
     const size_t stride = (size_t)out_stride * sizeof(float);
     const char *x = p->x, *y = p->y;
     float *below = out + SIDE * out_stride;
+    _Alignas(64) char unused[TILE_BYTES];
     SETTLE_MEMORY();
     _tile_zero(0);
     _tile_zero(1);
@@ -277,6 +283,7 @@ INLINED void multiply_steps(const factors *p, float *out, int64_t out_stride, bo
         const char *next_x = step < p->steps ? x + 2 * f.x_parts * TILE_BYTES : p->next_x;
         const char *next_y = step < p->steps ? y + 2 * f.y_parts * TILE_BYTES : p->next_y;
         multiply_step(x, y, next_x, next_y, f);
+        _tile_stored(4, unused, SIDE * 4);
         x = next_x;
         y = next_y;
     }
@@ -376,8 +383,25 @@ static side side_part(side s, int64_t begin, int64_t end) {
     return s;
 }
 
-/* What packing takes, in any unit. */
-static int64_t packed_size(const side *s) { return s->count * parts_of(s->content); }
+/* The groups of one side in a block. */
+static int64_t block_groups(const side *s, int64_t slice) { return BLOCK_BYTES / (slice * step_bytes(s)); }
+
+/* What packing a row (or column) takes, in any unit: as a part of a group, and where it goes through the second-level cache. */
+enum { IN_GROUP = 4, BY_CACHE = 5 };
+
+/* What packing takes in all. The group's side is packed anew for each block, and collides in a cache where it is read across rows of
+ * memory that all begin in the same few of its sets. */
+static int64_t packing_cost(const side *block, const side *group, int64_t slice) {
+    enum { SETS = 2048 };
+    const bool collides = group->step != 1 && group->step * bytes_of(group->content) % SETS == 0;
+    const int64_t groups = block_groups(block, slice), blocks = (groups_of(block->count) + groups - 1) / groups;
+    return block->count * parts_of(block->content) * BY_CACHE +
+           blocks * group->count * parts_of(group->content) * (collides ? BY_CACHE : IN_GROUP);
+}
+
+static bool block_is_rows(const side *rows, const side *columns, int64_t slice) {
+    return packing_cost(rows, columns, slice) < packing_cost(columns, rows, slice);
+}
 
 static void part_task(void *context, int64_t chunk) {
     split *whole = context;
@@ -395,8 +419,8 @@ static void part_task(void *context, int64_t chunk) {
     }
     p.packed_group = p.packed_block + BLOCK_BYTES;
     p.out = (half == 0 ? whole->out : whole->second_half) + row * whole->out_stride + column;
-    if (packed_size(&rows) < packed_size(&columns)) p.block = rows, p.group = columns, p.group_is_rows = false;
-    const int64_t groups = groups_of(p.block.count), block = BLOCK_BYTES / (whole->slice * step_bytes(&p.block));
+    if (block_is_rows(&rows, &columns, whole->slice)) p.block = rows, p.group = columns, p.group_is_rows = false;
+    const int64_t groups = groups_of(p.block.count), block = block_groups(&p.block, whole->slice);
     take_tiles();
     for (int64_t begin = 0; begin < groups; begin += block)
         for (int64_t slice = from; slice < to && !pool_ends(); slice += whole->slice)
@@ -418,11 +442,12 @@ bool kernel_split_works(void) {
 
 static int64_t rounded_up(int64_t count, int64_t unit) { return (count + unit - 1) / unit * unit; }
 
-/* Tiles that are not filled take as long as others. */
+/* Tiles that are not filled take as long as others, and each number should take part in enough products to be worth packing. */
 bool kernel_split_pays(int64_t m, int64_t n, int64_t k) {
-    enum { FEW = 48, SHORT = 64, ENOUGH = 1000000 };
+    enum { FEW = 24, SHORT = 32, FACE = 2048, ENOUGH = 500000 };
     if (m < FEW || n < FEW || k < SHORT || m * n * k < ENOUGH || !kernel_split_works()) return false;
-    return rounded_up(m, SIDE) * rounded_up(n, SIDE) * rounded_up(k, DEPTH) <= m * n * k / 3 * 4;
+    if (m * n < FACE || n * k < FACE || m * k < FACE) return false;
+    return rounded_up(m, SIDE) * rounded_up(n, SIDE) * rounded_up(k, DEPTH) <= m * n * k / 3 * 5;
 }
 
 /* Parts below 2^-126 count as 0. Where a side's largest number is between these, no more than k 2^-96 is lost so. */
@@ -442,15 +467,20 @@ static void add_halves_task(void *context, int64_t chunk) {
 
 static bool in_order(matrix a) { return a.row_stride == 1 || a.column_stride == 1; }
 
-/* A part of the result for each thread, with as few rows and columns as may be, since it packs them all. */
+/* A part of the result for each thread, which packs all rows and columns of its part: such that this takes little in all. Where
+ * the result is cut by columns, other threads, which work by rows, will read half of a part: about as long as packing as many
+ * numbers. A gain of next to nothing is none: cut by columns, weights stay with the thread that has changed them. */
 static void cut_for_threads(split *p, int64_t work) {
     const int64_t chunks = smaller(smaller(pool_threads(), MOST_CHUNKS), work / CHUNK) / p->halves;
     p->row_chunks = p->column_chunks = 1; /* at least */
-    for (int64_t rows = 1, least = INT64_MAX; rows <= chunks; rows++) {
-        const int64_t sum = packed_size(&p->rows) / rows + packed_size(&p->columns) / (chunks / rows);
-        if (chunks % rows != 0 || sum >= least) continue;
-        least = sum;
-        p->row_chunks = rows, p->column_chunks = chunks / rows;
+    for (int64_t r = 1, least = INT64_MAX; r <= chunks; r++) {
+        const int64_t c = chunks / r, crossing = c == 1 ? 0 : p->rows.count * p->columns.count / (2 * p->rows.depth) * IN_GROUP;
+        const side rows = side_part(p->rows, 0, part_begin(&p->rows, r, 1));
+        const side columns = side_part(p->columns, 0, part_begin(&p->columns, c, 1));
+        const int64_t cost = crossing + smaller(packing_cost(&rows, &columns, p->slice), packing_cost(&columns, &rows, p->slice));
+        if (r * c != chunks || cost >= least) continue;
+        least = cost - cost / 50;
+        p->row_chunks = r, p->column_chunks = c;
     }
 }
 
