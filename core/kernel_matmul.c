@@ -39,13 +39,18 @@
 
 enum {
     DEEPEST = 2048,   /* k of a panel, which shares the second-level cache with rows of x */
-    ENOUGH = 250000,  /* multiplications that are worth another thread's attention */
+    ENOUGH = 1000000, /* multiplications of float32 that are worth another thread's attention, and waiting for what it has written */
+    NUMBERS = 250000, /* of an outer product, that are */
     MAX_CHUNKS = 32,
     AHEAD = 8,        /* rows of y that are fetched early: they are too far apart for the processor to guess */
     LANES_AND_ROWS = 16 /* a multiple of both */
 };
 
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
+static int64_t chunks_of(dtype type, int64_t multiplications) {
+    return smaller(pool_chunks(multiplications * (int64_t)dtype_bytes(type), ENOUGH * (int64_t)dtype_bytes(FLOAT32)), MAX_CHUNKS);
+}
 
 /* Rows or columns of a tile of sums of products: DOTS of them, or 2, or 1. */
 static int dot_side(int64_t size) { return size >= DOTS ? DOTS : size >= 2 ? 2 : 1; }
@@ -185,7 +190,7 @@ static void outer_task(void *context, int64_t chunk) {
 static void outer_product(product *p) {
     if (p->type == FLOAT32) outer_prepare_float32(p, (float *)(void *)p->packed);
     else outer_prepare_float64(p, (double *)(void *)p->packed);
-    p->chunks = smaller(pool_chunks(p->m * p->n, ENOUGH), p->m);
+    p->chunks = smaller(pool_chunks(p->m * p->n, NUMBERS), p->m);
     pool_run(p->chunks, outer_task, p);
 }
 
@@ -269,7 +274,7 @@ size_t kernel_matmul_scratch(dtype type, int64_t m, int64_t n, int64_t k) {
 static void share_out(product *p) {
     enum { MANY = 8 }; /* panels for each thread: one more or less is little */
     int64_t threads = pool_threads();
-    p->chunks = smaller(p->m * p->n * p->k / ENOUGH, MAX_CHUNKS);
+    p->chunks = chunks_of(p->type, p->m * p->n * p->k);
     p->by_panels = p->panels >= 2 * p->chunks || p->m / (2 * ROWS) < p->chunks || (p->n > p->m && p->panels >= MANY * threads);
     if (p->by_panels && p->chunks > 1) p->panels = smaller((p->panels + threads - 1) / threads * threads, p->vectors);
     p->chunks = smaller(p->chunks, p->by_panels ? p->panels : smaller(2 * threads, p->m / (2 * ROWS)));
@@ -310,12 +315,12 @@ void kernel_matmul(dtype type, int64_t m, int64_t n, int64_t k, char *out, matri
         return;
     }
     if (becomes_dots(&p)) {
-        p.chunks = smaller(pool_chunks(m * n * k, ENOUGH), p.m);
+        p.chunks = smaller(chunks_of(type, m * n * k), p.m);
         pool_run(p.chunks, dots_task, &p);
         return;
     }
     if (is_small_of_long(&p)) {
-        p.chunks = smaller(pool_chunks(m * n * k, ENOUGH), dot_bands(&p));
+        p.chunks = smaller(chunks_of(type, m * n * k), dot_bands(&p));
         pool_run(p.chunks, dot_bands_task, &p);
         return;
     }

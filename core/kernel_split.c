@@ -46,7 +46,7 @@ enum {
     ROOM_BYTES = 2 << 20,            /* for a block and a group: one large page */
     LONG = 384,                      /* k of two halves */
     SMALL = 100000,                  /* numbers of their result */
-    CHUNK = 1000000,                 /* multiplications that are worth another thread's attention */
+    CHUNK = 1500000,                 /* multiplications that are worth another thread's attention */
     MOST_CHUNKS = 64,
     NO_MEMORY = 0xffff               /* larger than any number */
 };
@@ -392,8 +392,8 @@ enum { IN_GROUP = 4, BY_CACHE = 5 };
 /* What packing takes in all. The group's side is packed anew for each block, and collides in a cache where it is read across rows of
  * memory that all begin in the same few of its sets. */
 static int64_t packing_cost(const side *block, const side *group, int64_t slice) {
-    enum { SETS = 2048 };
-    const bool collides = group->step != 1 && group->step * bytes_of(group->content) % SETS == 0;
+    enum { APART = 2048 };
+    const bool collides = group->step != 1 && group->step * bytes_of(group->content) % APART == 0;
     const int64_t groups = block_groups(block, slice), blocks = (groups_of(block->count) + groups - 1) / groups;
     return block->count * parts_of(block->content) * BY_CACHE +
            blocks * group->count * parts_of(group->content) * (collides ? BY_CACHE : IN_GROUP);
@@ -442,12 +442,13 @@ bool kernel_split_works(void) {
 
 static int64_t rounded_up(int64_t count, int64_t unit) { return (count + unit - 1) / unit * unit; }
 
-/* Tiles that are not filled take as long as others, and each number should take part in enough products to be worth packing. */
+/* Tiles that are not filled take as long as others, and each number of the three matrices, which is packed or stored, should have
+ * enough products. */
 bool kernel_split_pays(int64_t m, int64_t n, int64_t k) {
-    enum { FEW = 24, SHORT = 32, FACE = 2048, ENOUGH = 500000 };
-    if (m < FEW || n < FEW || k < SHORT || m * n * k < ENOUGH || !kernel_split_works()) return false;
-    if (m * n < FACE || n * k < FACE || m * k < FACE) return false;
-    return rounded_up(m, SIDE) * rounded_up(n, SIDE) * rounded_up(k, DEPTH) <= m * n * k / 3 * 5;
+    enum { ENOUGH = 500000, EACH = 24 };
+    const int64_t products = m * n * k;
+    if (products < ENOUGH || products < EACH * (m * n + n * k + m * k) || !kernel_split_works()) return false;
+    return rounded_up(m, SIDE) * rounded_up(n, SIDE) * rounded_up(k, DEPTH) <= products / 3 * 5;
 }
 
 /* Parts below 2^-126 count as 0. Where a side's largest number is between these, no more than k 2^-96 is lost so. */
@@ -468,15 +469,15 @@ static void add_halves_task(void *context, int64_t chunk) {
 static bool in_order(matrix a) { return a.row_stride == 1 || a.column_stride == 1; }
 
 /* A part of the result for each thread, which packs all rows and columns of its part: such that this takes little in all. Where
- * the result is cut by columns, other threads, which work by rows, will read half of a part: about as long as packing as many
- * numbers. A gain of next to nothing is none: cut by columns, weights stay with the thread that has changed them. */
+ * the result is cut by columns, other threads, which work by rows, will read half of a part: about as long as packing as many bytes
+ * of images. A gain of next to nothing is none: cut by columns, weights stay with the thread that has changed them. */
 static void cut_for_threads(split *p, int64_t work) {
     const int64_t chunks = smaller(smaller(pool_threads(), MOST_CHUNKS), work / CHUNK) / p->halves;
     p->row_chunks = p->column_chunks = 1; /* at least */
     for (int64_t r = 1, least = INT64_MAX; r <= chunks; r++) {
         const int64_t c = chunks / r, crossing = c == 1 ? 0 : p->rows.count * p->columns.count / (2 * p->rows.depth) * IN_GROUP;
-        const side rows = side_part(p->rows, 0, part_begin(&p->rows, r, 1));
-        const side columns = side_part(p->columns, 0, part_begin(&p->columns, c, 1));
+        const side rows = side_part(p->rows, part_begin(&p->rows, r, r - 1), p->rows.count); /* of the last, the largest part */
+        const side columns = side_part(p->columns, part_begin(&p->columns, c, c - 1), p->columns.count);
         const int64_t cost = crossing + smaller(packing_cost(&rows, &columns, p->slice), packing_cost(&columns, &rows, p->slice));
         if (r * c != chunks || cost >= least) continue;
         least = cost - cost / 50;
