@@ -3,6 +3,7 @@
  * glibc has vector versions of the mathematical functions (libmvec, at most 4 ulp), but offers them only under
  * -ffast-math, which would also give up NaN. Declaring the same functions `simd` lets the compiler use them here. Its tanh of
  * float64 takes twice as long as the one below. */
+#include <float.h>
 #include <math.h>
 #include <stdint.h>
 #include <string.h>

@@ -134,6 +134,24 @@ describe("an optimiser", function()
     assert.same({ 1, 2, 3, 4 }, flat(optimizer:step(plumb.tensor { 1, 2, 3, 4 }:double(), plumb.ones(4):double())))
   end)
 
+  it("ends with 0 where gradients have vanished, and not among numbers that processors are slow with", function()
+    local averages = { [optim.Adam {}] = 1, [optim.AdamW {}] = 1, [optim.SGD { momentum = 0.9 }] = 1, [optim.RMSprop { alpha = 0.9 }] = 1,
+      [optim.RMSprop { momentum = 0.9 }] = 2, [optim.RMSprop { alpha = 0.9, centered = true }] = 2 }
+    for optimizer, average in pairs(averages) do
+      local theta = optimizer:step(plumb.ones(20), plumb.full({ 20 }, 1e-3))
+      for _ = 1, 1200 do theta = optimizer:step(theta, plumb.zeros(20)) end -- 0.9^1200 is below all numbers of float32
+      assert.equal(0, optimizer.state[average]:get():max():item(), tostring(optimizer))
+    end
+  end)
+
+  it("keeps small squares where nothing is added to their root", function()
+    for _, optimizer in ipairs { optim.Adam { lr = 0.1, eps = 0 }, optim.RMSprop { lr = 0.1, eps = 1e-30 } } do
+      local theta = plumb.ones(20)
+      for _ = 1, 3 do theta = optimizer:step(theta, plumb.full({ 20 }, 1e-18)) end
+      assert.is_true(theta:min():item() > -2, tostring(optimizer)) -- about 0.1 to 1 a step, whatever the gradient
+    end
+  end)
+
   it("keeps its states apart from another's", function()
     local a, b = optim.SGD { lr = 1, momentum = 0.5 }, optim.SGD { lr = 1, momentum = 0.5 }
     local zero, one = plumb.zeros(1), plumb.ones(1)
