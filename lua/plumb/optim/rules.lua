@@ -30,7 +30,8 @@ end
 
 local Adam = Optimizer.class("Adam", { lr = 1e-3, betas = { 0.9, 0.999 }, eps = 1e-8, weight_decay = 0 }, [[
 optim.Adam{lr = 1e-3, betas = {0.9, 0.999}, eps = 1e-8, weight_decay = 0} (Kingma and Ba 2015):
-  m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2;  theta = theta - lr / (1 - b1^t) m / (sqrt(v / (1 - b2^t)) + eps)]])
+  m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2;  theta = theta - lr / (1 - b1^t) m / (sqrt(v / (1 - b2^t)) + eps)
+Averages that are too small for all their digits become 0 (flush_subnormal).]])
 rules.Adam = Adam
 
 function Adam:check()
