@@ -101,6 +101,8 @@ describe("matmul", function()
       end
       for layout = 0, 15 do check(100, 101, 130, layout, 2) end
       for layout = 0, 15 do check(101, 50, 1700, layout, 2) end
+      for layout = 0, 15 do check(33, 512, 140, layout, 2) end -- few rows, and rows of memory that collide in a cache
+      for layout = 0, 15 do check(512, 130, 34, layout, 2) end -- a k of little more than a tile
       check(70, 1400, 1100, 1, 2) -- more groups than stay in the cache, in two slices
       check(1400, 70, 1100, 4, 2)
     end)

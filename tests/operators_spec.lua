@@ -332,3 +332,15 @@ describe("PyTorch's numbers:", function()
     end)
   end
 end)
+
+describe("flush_subnormal", function()
+  it("makes 0 of what is too small for all its digits, and of nothing else", function()
+    for dtype, least in pairs { float32 = 2 ^ -126, float64 = 2 ^ -1022 } do
+      local x = plumb.tensor({ least / 2, -least / 1024, least, -least, 0, 1, -math.huge, 0 / 0 }, { dtype = dtype })
+      local got = support.flat(x:flush_subnormal())
+      for i, want in ipairs { 0, 0, least, -least, 0, 1, -math.huge } do assert.equal(want, got[i]) end
+      assert.is_true(got[8] ~= got[8])
+      assert.is_true(support.flat(x * 1)[1] > 0) -- which other operators keep
+    end
+  end)
+end)
