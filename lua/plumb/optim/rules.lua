@@ -21,7 +21,7 @@ end
 -- An average of what has become 0 should end at 0. It would stay among the smallest numbers, since 0.9 times these is rounded
 -- up again, and processors are slow with them: each step would take twice as long. With eps the average is of squares, whose
 -- root is added to it: then only where eps hides what goes.
-local function settled(average, eps)
+local function flushed(average, eps)
   if eps and eps < 1e-12 then return average end
   return average:flush_subnormal()
 end
@@ -31,7 +31,7 @@ end
 local Adam = Optimizer.class("Adam", { lr = 1e-3, betas = { 0.9, 0.999 }, eps = 1e-8, weight_decay = 0 }, [[
 optim.Adam{lr = 1e-3, betas = {0.9, 0.999}, eps = 1e-8, weight_decay = 0} (Kingma and Ba 2015):
   m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2;  theta = theta - lr / (1 - b1^t) m / (sqrt(v / (1 - b2^t)) + eps)
-Averages that are too small for all their digits become 0 (flush_subnormal).]])
+Averages too small for all their digits become 0 (flush_subnormal), as those of SGD and RMSprop do.]])
 rules.Adam = Adam
 
 function Adam:check()
@@ -64,8 +64,8 @@ local function adam_update(self, theta, gradient, state, numbers)
   local b1, b2 = self.betas[1], self.betas[2]
   local keep, add = b1, 1 - b1
   if self.momentum_varies then keep, add = numbers[3], numbers[4] end
-  local m = settled(state[1] * keep + gradient * add)
-  local v = settled(state[2] * b2 + gradient * gradient * (1 - b2), self.eps)
+  local m = flushed(state[1] * keep + gradient * add)
+  local v = flushed(state[2] * b2 + gradient * gradient * (1 - b2), self.eps)
   return theta - m / (v:sqrt() * numbers[2] + self.eps) * numbers[1], { m, v }
 end
 
@@ -120,7 +120,7 @@ function SGD:update(theta, gradient, state, numbers)
   gradient = decayed(self, theta, gradient)
   if self.momentum == 0 then return theta - gradient * numbers[1], {} end
   local momentum = self.momentum_varies and numbers[3] or self.momentum
-  local b = settled(state[1] * momentum + gradient * numbers[2])
+  local b = flushed(state[1] * momentum + gradient * numbers[2])
   local direction = self.nesterov and gradient + b * momentum or b
   return theta - direction * numbers[1], { b }
 end
@@ -156,16 +156,16 @@ function RMSprop:numbers() return { self.lr, self.momentum_varies and self.momen
 
 function RMSprop:update(theta, gradient, state, numbers)
   gradient = decayed(self, theta, gradient)
-  local v = settled(state[1] * self.alpha + gradient * gradient * (1 - self.alpha), self.eps)
+  local v = flushed(state[1] * self.alpha + gradient * gradient * (1 - self.alpha), self.eps)
   local new_state, variance = { v }, v
   if self.centered then
-    local a = settled(state[#state] * self.alpha + gradient * (1 - self.alpha))
+    local a = flushed(state[#state] * self.alpha + gradient * (1 - self.alpha))
     new_state[#state] = a
     variance = (v - a * a):clamp(0) -- rounding can take it below 0
   end
   local direction = gradient / (variance:sqrt() + self.eps)
   if self.momentum ~= 0 then
-    direction = settled(state[2] * (self.momentum_varies and numbers[2] or self.momentum) + direction)
+    direction = flushed(state[2] * (self.momentum_varies and numbers[2] or self.momentum) + direction)
     new_state[2] = direction
   end
   return theta - direction * numbers[1], new_state
