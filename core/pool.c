@@ -13,22 +13,19 @@
 
 enum { MAX_THREADS = 256, MAX_CHUNKS = 64, SPINS = 2000 };
 
-static struct {
+/* Every thread has its share of a job's chunks, one behind the other: of the same arrays, from job to job, about the same part,
+ * which is still in its processor's cache. Who has finished takes from the shares of others. All that a thread needs to know of a
+ * job stands beside its share, in one line of a cache. A share is given another job only while no chunk is unfinished: who takes
+ * one, however late, takes one of the job that is there. */
+static struct share {
+    _Alignas(64) atomic_long left; /* chunks that nobody has taken: the last ones before `end` */
+    atomic_long unfinished;
+    int64_t end;
     void (*task)(void *context, int64_t chunk);
     void *context;
-} job;
-/* Every thread has its share of the chunks, one behind the other: of the same arrays, from job to job, about the same part, which
- * is still in its processor's cache. Who has finished takes from the shares of others. */
-static struct {
-    _Alignas(64) atomic_long next; /* the first chunk that nobody has taken */
-    int64_t end;
+    atomic_bool asleep; /* must its thread be woken? */
 } shares[MAX_THREADS];
-static int share_count;
-/* The number of the job, whether helpers may still join it, and how many are at work on it. One that comes late, because it had
- * to be woken, finds the job closed, and nobody waits for it. */
-static atomic_ulong state;
-enum { AT_WORK = 0x7fff, OPEN = 0x8000, NEXT_JOB = 0x10000 };
-static atomic_int sleeping;         /* helpers that are to be woken */
+static atomic_int share_count;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t wake = PTHREAD_COND_INITIALIZER;
 static int threads_wanted;          /* this one included; 0: not asked yet */
@@ -48,14 +45,6 @@ void pool_end_early(bool on) { ends_early = on; }
 
 bool pool_ends(void) { return ends_early && interrupt_overdue(); }
 
-static void share_out(int64_t chunks, int threads) {
-    share_count = chunks < threads ? (int)chunks : threads;
-    for (int k = 0; k < share_count; k++) {
-        atomic_store_explicit(&shares[k].next, pool_begin(chunks, share_count, k), memory_order_relaxed);
-        shares[k].end = pool_begin(chunks, share_count, k + 1);
-    }
-}
-
 static _Thread_local bool within_task;
 static _Thread_local int own_number; /* 0: the main thread's */
 
@@ -68,47 +57,52 @@ int64_t pool_take_room(atomic_bool *taken, int64_t count) {
     return number;
 }
 
-static void take_chunks(void) {
-    within_task = true;
-    for (int k = 0; k < share_count; k++) {
-        int share = (own_number + k) % share_count;
-        while (!pool_ends()) {
-            int64_t chunk = atomic_fetch_add(&shares[share].next, 1);
-            if (chunk >= shares[share].end) break;
-            job.task(job.context, chunk);
+static void run_chunk(struct share *s, int64_t chunk) {
+    if (!pool_ends()) s->task(s->context, chunk);
+    atomic_fetch_sub_explicit(&s->unfinished, 1, memory_order_release);
+}
+
+static void run_chunks(struct share *s) {
+    long left = atomic_load_explicit(&s->left, memory_order_acquire);
+    while (left > 0)
+        if (atomic_compare_exchange_weak(&s->left, &left, left - 1)) {
+            run_chunk(s, s->end - left);
+            left = atomic_load_explicit(&s->left, memory_order_acquire);
         }
-    }
+}
+
+/* Its own share's first. */
+static void run_shares(void) {
+    within_task = true;
+    const int count = atomic_load_explicit(&share_count, memory_order_relaxed);
+    for (int k = 0; k < count; k++) run_chunks(&shares[(own_number + k) % count]);
     within_task = false;
 }
 
-static bool is_offered(unsigned long now, unsigned long last) { return (now & OPEN) && now / NEXT_JOB != last; }
+static bool has_chunks(const struct share *s) { return atomic_load_explicit(&s->left, memory_order_acquire) > 0; }
 
-/* Joins the job that is open, if there is one beside the last. */
-static bool join_job(unsigned long *last) {
-    unsigned long now = atomic_load(&state);
-    while (is_offered(now, *last))
-        if (atomic_compare_exchange_weak(&state, &now, now + 1)) {
-            *last = now / NEXT_JOB;
-            return true;
-        }
+/* For a while: before its end the share is marked, so that a job that comes just then is not missed. */
+static bool spin_for_chunks(struct share *own) {
+    enum { MARKED = SPINS / 10 };
+    for (int spin = 0; spin < SPINS; spin++) {
+        if (has_chunks(own)) return true;
+        if (spin == SPINS - MARKED) atomic_store(&own->asleep, true);
+        relax(spin);
+    }
     return false;
 }
 
 static void *helper_main(void *number) {
-    unsigned long last = 0;
     own_number = (int)(intptr_t)number;
+    struct share *own = &shares[own_number];
     for (;;) {
-        for (int spin = 0; spin < SPINS && !is_offered(atomic_load(&state), last); spin++) relax(spin);
-        if (!is_offered(atomic_load(&state), last)) {
+        if (!spin_for_chunks(own)) {
             pthread_mutex_lock(&lock);
-            atomic_fetch_add(&sleeping, 1);
-            while (!is_offered(atomic_load(&state), last)) pthread_cond_wait(&wake, &lock);
-            atomic_fetch_sub(&sleeping, 1);
+            while (!has_chunks(own)) pthread_cond_wait(&wake, &lock);
             pthread_mutex_unlock(&lock);
         }
-        if (!join_job(&last)) continue;
-        take_chunks();
-        atomic_fetch_sub(&state, 1);
+        if (atomic_load_explicit(&own->asleep, memory_order_relaxed)) atomic_store_explicit(&own->asleep, false, memory_order_relaxed);
+        run_shares();
     }
     return NULL;
 }
@@ -131,7 +125,7 @@ static void start_helpers(int wanted) {
         owner = getpid(), helpers = 0;
         pthread_mutex_init(&lock, NULL); /* one of them may have held it */
         pthread_cond_init(&wake, NULL);
-        atomic_store(&sleeping, 0);
+        for (int k = 0; k < MAX_THREADS; k++) atomic_store(&shares[k].asleep, false);
     }
     while (helpers < wanted && start_thread(helper_main, (void *)(intptr_t)(helpers + 1))) helpers++;
 }
@@ -154,6 +148,25 @@ int64_t pool_chunks(int64_t work, int64_t grain) {
     return chunks < 1 ? 1 : chunks > MAX_CHUNKS ? MAX_CHUNKS : chunks;
 }
 
+static void share_out(int64_t chunks, int threads, void (*task)(void *context, int64_t chunk), void *context) {
+    const int count = chunks < threads ? (int)chunks : threads;
+    bool anyone_sleeps = false;
+    atomic_store_explicit(&share_count, count, memory_order_relaxed);
+    for (int k = count - 1; k >= 0; k--) {
+        struct share *s = &shares[k];
+        const int64_t begin = pool_begin(chunks, count, k);
+        s->end = pool_begin(chunks, count, k + 1);
+        s->task = task, s->context = context;
+        atomic_store_explicit(&s->unfinished, s->end - begin, memory_order_relaxed);
+        atomic_store_explicit(&s->left, s->end - begin, memory_order_release);
+        anyone_sleeps = anyone_sleeps || atomic_load_explicit(&s->asleep, memory_order_relaxed);
+    }
+    if (!anyone_sleeps) return;
+    pthread_mutex_lock(&lock);
+    pthread_cond_broadcast(&wake);
+    pthread_mutex_unlock(&lock);
+}
+
 void pool_run(int64_t chunks, void (*task)(void *context, int64_t chunk), void *context) {
     int threads = within_task ? 1 : pool_threads();
     if (chunks <= 1 || threads == 1) {
@@ -161,17 +174,10 @@ void pool_run(int64_t chunks, void (*task)(void *context, int64_t chunk), void *
         return;
     }
     start_helpers(threads - 1);
-    job.task = task, job.context = context;
-    share_out(chunks, threads);
-    atomic_store(&state, (atomic_load(&state) / NEXT_JOB + 1) * NEXT_JOB + OPEN);
-    if (atomic_load(&sleeping) > 0) {
-        pthread_mutex_lock(&lock);
-        pthread_cond_broadcast(&wake);
-        pthread_mutex_unlock(&lock);
-    }
-    take_chunks();
-    atomic_fetch_and(&state, ~(unsigned long)OPEN);
-    for (int spin = 0; atomic_load(&state) & AT_WORK; spin = (spin + 1) % SPINS) relax(spin);
+    share_out(chunks, threads, task, context);
+    run_shares();
+    for (int k = 0; k < share_count; k++)
+        for (int spin = 0; atomic_load_explicit(&shares[k].unfinished, memory_order_acquire) > 0; spin = (spin + 1) % SPINS) relax(spin);
 }
 
 /* --- jobs beside the runs ------------------------------------------------------------------------------------------ */
