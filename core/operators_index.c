@@ -19,6 +19,8 @@ static around around_axis(shape s, int64_t axis) {
     return a;
 }
 
+/* --- the index itself: attributes: the size of the axis, who asks ----------------------------------------------- */
+
 static void check_indices(const char *name, const operand *index, int64_t size) {
     const int64_t *at = (const int64_t *)(void *)index->data;
     int64_t count = shape_elements(index->shape);
@@ -27,6 +29,13 @@ static void check_indices(const char *name, const operand *index, int64_t size) 
             fail(ERROR_ARGUMENT, "%s: index %lld is not in 1 .. %lld (indices and class labels count from 1)", name,
                  (long long)at[i], (long long)size);
 }
+
+static void run_checked_index(const node *y, const operand *inputs, const operand *out) {
+    check_indices((const char *)(intptr_t)y->attributes[1], &inputs[0], y->attributes[0]);
+    memcpy(out->data, inputs[0].data, (size_t)shape_elements(out->shape) * sizeof(int64_t));
+}
+static const operator checked_index = {.name = "checked_index", .kind = KERNEL, .checks_values = true,
+                                       .accepts = operand_is_contiguous, .run = run_checked_index, .batch = batch_leading};
 
 /* Indices that are known already, be it in another shape, are checked where the user wrote them, not when the graph
  * runs. */
@@ -43,6 +52,14 @@ static node *as_index(const char *name, node *index) {
         fail(ERROR_DTYPE, "%s: the index must be int64, not %s of shape %s (convert it with :long())", name,
              dtype_name(index->type), shape_format(index->shape).text);
     return index;
+}
+
+/* The index as kernels take it, which themselves cannot fail then: so gather and scatter_add run within blocks of rows, and
+ * several that take the same check it once. The name is kept as it is: one of those in this file. */
+static node *checked(const char *name, node *index, int64_t size) {
+    check_known_indices(name, index, size);
+    if (index->op == &checked_index && index->attributes[0] == size) return index;
+    return node_new(&checked_index, INT64, index->shape, 1, &index, 2, (int64_t[]){size, (int64_t)(intptr_t)name});
 }
 
 #define ADD_ROW(T)                                                                     \
@@ -86,7 +103,6 @@ static void run_index_select(const node *y, const operand *inputs, const operand
     around a = around_axis(inputs[0].shape, y->attributes[0]);
     selection s = {.index = (const int64_t *)(void *)inputs[1].data, .count = inputs[1].shape.size[0], .size = a.size,
                    .row = a.inner * (int64_t)dtype_bytes(out->type), .in = inputs[0].data, .out = out->data};
-    check_indices("index_select", &inputs[1], a.size);
     s.rows = a.outer * s.count;
     s.chunks = pool_chunks(s.rows * s.row, ENOUGH);
     if (s.chunks > s.rows) s.chunks = s.rows;
@@ -111,7 +127,6 @@ static node *build_index_select(const operator *op, const argument *a) {
     return op_index_select(a[0].tensor, operator_axis(op, a[0].tensor->shape, a[1].integer), a[2].tensor);
 }
 OPERATOR(index_select, .signature = "x, axis:axis, index", .kind = KERNEL, .differentiable = true,
-         .checks_values = true,
          .accepts = operand_is_contiguous, .build = build_index_select, .run = run_index_select,
          .gradient = gradient_index_select, .batch = batch_index_select,
          .samples = "x=randn(3,4), n=tensor({4,1,1}) ; x:index_select(2,n) ; i,j -> x(i,n(j))",
@@ -121,7 +136,6 @@ static void run_index_add(const node *y, const operand *inputs, const operand *o
     around a = around_axis(out->shape, y->attributes[0]);
     const int64_t *index = (const int64_t *)(void *)inputs[1].data;
     int64_t count = inputs[1].shape.size[0], row = a.inner * (int64_t)dtype_bytes(out->type);
-    check_indices("index_add", &inputs[1], a.size);
     memset(out->data, 0, (size_t)shape_elements(out->shape) * dtype_bytes(out->type));
     for (int64_t o = 0; o < a.outer; o++)
         for (int64_t i = 0; i < count; i++)
@@ -141,7 +155,6 @@ static node *build_index_add(const operator *op, const argument *a) {
     return op_index_add(a[0].tensor, operator_axis(op, a[0].tensor->shape, a[1].integer), a[2].tensor, a[3].integer);
 }
 OPERATOR(index_add, .signature = "x, axis:axis, index, size:integer", .kind = KERNEL, .differentiable = true,
-         .checks_values = true,
          .accepts = operand_is_contiguous, .build = build_index_add, .run = run_index_add, .gradient = gradient_index_add,
          .batch = batch_index_add,
          .samples = "x=randn(2,3), n=tensor({4,1,1}) ; x:index_add(2,n,4) ; i,j -> total(3, function(k) return n(k) == j and x(i,k) or 0 end)",
@@ -152,7 +165,7 @@ node *op_index_select(node *x, int axis, node *index) {
     index = as_index("index_select", index);
     if (index->shape.rank != 1)
         fail(ERROR_SHAPE, "index_select: the index must be a list, not of shape %s", shape_format(index->shape).text);
-    check_known_indices("index_select", index, s.size[axis]);
+    index = checked("index_select", index, s.size[axis]);
     s.size[axis] = index->shape.size[0];
     shape_elements(s);
     node *inputs[2] = {x, index};
@@ -166,7 +179,7 @@ node *op_index_add(node *x, int axis, node *index, int64_t size) {
     if (index->shape.rank != 1 || index->shape.size[0] != s.size[axis] || size < 0)
         fail(ERROR_SHAPE, "index_add: an index of shape %s and size %lld for axis %d of shape %s",
              shape_format(index->shape).text, (long long)size, axis + 1, shape_format(s).text);
-    check_known_indices("index_add", index, size);
+    index = checked("index_add", index, size);
     s.size[axis] = size;
     node *inputs[2] = {x, index};
     return node_new(&row_index_add, x->type, s, 2, inputs, 1, (int64_t[]){axis});
@@ -174,16 +187,34 @@ node *op_index_add(node *x, int axis, node *index, int64_t size) {
 
 /* --- gather and scatter_add: attributes: the axis -------------------------------------------------------------- */
 
-#define GATHER(T)                                                                                                \
-    for (int64_t e = 0; e < total; e++)                                                                          \
-        ((T *)(void *)out->data)[e] =                                                                            \
-            ((const T *)(void *)inputs[0].data)[(e / (count * a.inner) * a.size + at[e] - 1) * a.inner + e % a.inner]
+/* Element (o, k, i) of the index stands beside element (o, at, i) of the larger array, `at` being what it holds. */
+#define EACH_INDEX(T, larger, statement)                                                                \
+    do {                                                                                                \
+        T *whole = (T *)(void *)(larger);                                                               \
+        for (int64_t o = 0; o < a.outer; o++, whole += a.size * a.inner)                                \
+            for (int64_t k = 0; k < count; k++)                                                         \
+                for (int64_t i = 0; i < a.inner; i++, index++) {                                        \
+                    T *element = whole + (*index - 1) * a.inner + i;                                    \
+                    statement;                                                                          \
+                }                                                                                       \
+    } while (0)
+
+/* Blocks of rows are cut along another axis than that of the index. */
+static int cut_beside_index(const node *y, int *axes) {
+    const int axis = operator_cut_together(y, axes);
+    return axis == y->attributes[0] ? WHOLE : axis;
+}
+
+#define GATHER(T)                                        \
+    do {                                                 \
+        T *to = (T *)(void *)out->data;                  \
+        EACH_INDEX(T, inputs[0].data, *to++ = *element); \
+    } while (0)
 
 static void run_gather(const node *y, const operand *inputs, const operand *out) {
-    around a = around_axis(inputs[0].shape, y->attributes[0]);
-    const int64_t *at = (const int64_t *)(void *)inputs[1].data;
-    int64_t count = out->shape.size[y->attributes[0]], total = shape_elements(out->shape);
-    check_indices("gather", &inputs[1], a.size);
+    const around a = around_axis(inputs[0].shape, y->attributes[0]);
+    const int64_t *index = (const int64_t *)(void *)inputs[1].data;
+    const int64_t count = out->shape.size[y->attributes[0]];
     if (dtype_bytes(out->type) == 4) GATHER(uint32_t);
     else if (dtype_bytes(out->type) == 8) GATHER(uint64_t);
     else GATHER(uint8_t);
@@ -196,23 +227,23 @@ static node *build_gather(const operator *op, const argument *a) {
     return op_gather(a[0].tensor, operator_axis(op, a[0].tensor->shape, a[1].integer), a[2].tensor);
 }
 OPERATOR(gather, .signature = "x, axis:axis, index", .kind = KERNEL, .differentiable = true,
-         .checks_values = true,
          .accepts = operand_is_contiguous, .build = build_gather, .run = run_gather, .gradient = gradient_gather,
-         .batch = batch_shifted,
+         .batch = batch_shifted, .cut = cut_beside_index,
          .samples = "x=randn(3,4), n=tensor({{1,3},{2,2},{4,1}}) ; x:gather(2,n) ; i,j -> x(i,n(i,j))\n"
-                    "x=randn(3,2), n=tensor({{1,3}}) ; x:gather(1,n) ; i,j -> x(n(i,j),j)",
+                    "x=randn(3,2), n=tensor({{1,3}}) ; x:gather(1,n) ; i,j -> x(n(i,j),j)\n"
+                    "x=randn(2,4,2), n=tensor({{{1,3},{2,2},{4,4}},{{4,1},{3,3},{3,2}}}) ; x:gather(2,n) ; i,j,k -> x(i,n(i,j,k),k)",
          .doc = "Along an axis, the element that the index (int64, from 1; x's shape but for that axis) names.")
 
-#define SCATTER(T)                                                                                               \
-    for (int64_t e = 0; e < total; e++)                                                                          \
-        ((T *)(void *)out->data)[(e / (count * a.inner) * a.size + at[e] - 1) * a.inner + e % a.inner] +=        \
-            ((const T *)(void *)inputs[0].data)[e]
+#define SCATTER(T)                                             \
+    do {                                                       \
+        const T *from = (const T *)(void *)inputs[0].data;     \
+        EACH_INDEX(T, out->data, *element += *from++);         \
+    } while (0)
 
 static void run_scatter_add(const node *y, const operand *inputs, const operand *out) {
-    around a = around_axis(out->shape, y->attributes[0]);
-    const int64_t *at = (const int64_t *)(void *)inputs[1].data;
-    int64_t count = inputs[0].shape.size[y->attributes[0]], total = shape_elements(inputs[0].shape);
-    check_indices("scatter_add", &inputs[1], a.size);
+    const around a = around_axis(out->shape, y->attributes[0]);
+    const int64_t *index = (const int64_t *)(void *)inputs[1].data;
+    const int64_t count = inputs[0].shape.size[y->attributes[0]];
     memset(out->data, 0, (size_t)shape_elements(out->shape) * dtype_bytes(out->type));
     if (out->type == FLOAT32) SCATTER(float);
     else if (out->type == FLOAT64) SCATTER(double);
@@ -225,10 +256,10 @@ static node *build_scatter_add(const operator *op, const argument *a) {
     return op_scatter_add(a[0].tensor, operator_axis(op, a[0].tensor->shape, a[1].integer), a[2].tensor, a[3].integer);
 }
 OPERATOR(scatter_add, .signature = "x, axis:axis, index, size:integer", .kind = KERNEL, .differentiable = true,
-         .checks_values = true,
          .accepts = operand_is_contiguous, .build = build_scatter_add, .run = run_scatter_add,
-         .gradient = gradient_scatter_add, .batch = batch_shifted,
-         .samples = "x=randn(3,2), n=tensor({{1,3},{2,2},{4,1}}) ; x:scatter_add(2,n,4) ; i,j -> total(2, function(k) return n(i,k) == j and x(i,k) or 0 end)",
+         .gradient = gradient_scatter_add, .batch = batch_shifted, .cut = cut_beside_index,
+         .samples = "x=randn(3,2), n=tensor({{1,3},{2,2},{4,1}}) ; x:scatter_add(2,n,4) ; i,j -> total(2, function(k) return n(i,k) == j and x(i,k) or 0 end)\n"
+                    "x=randn(2,2,3), n=tensor({{{1,3,1},{2,2,2}},{{4,1,4},{4,4,3}}}) ; x:scatter_add(2,n,4) ; i,j,k -> total(2, function(l) return n(i,l,k) == j and x(i,l,k) or 0 end)",
          .doc = "gather's adjoint: zeros of `size` along the axis, to which each element of x is added at its index.")
 
 static void check_index_shape(const char *name, node *x, int axis, node *index) {
@@ -242,7 +273,7 @@ static void check_index_shape(const char *name, node *x, int axis, node *index) 
 node *op_gather(node *x, int axis, node *index) {
     index = as_index("gather", index);
     check_index_shape("gather", x, axis, index);
-    check_known_indices("gather", index, x->shape.size[axis]);
+    index = checked("gather", index, x->shape.size[axis]);
     node *inputs[2] = {x, index};
     return node_new(&row_gather, x->type, index->shape, 2, inputs, 1, (int64_t[]){axis});
 }
@@ -255,7 +286,7 @@ node *op_scatter_add(node *x, int axis, node *index, int64_t size) {
     if (!shape_equal(x->shape, index->shape) || size < 0)
         fail(ERROR_SHAPE, "scatter_add: an index of shape %s for shape %s", shape_format(index->shape).text,
              shape_format(s).text);
-    check_known_indices("scatter_add", index, size);
+    index = checked("scatter_add", index, size);
     s.size[axis] = size;
     node *inputs[2] = {x, index};
     return node_new(&row_scatter_add, x->type, s, 2, inputs, 1, (int64_t[]){axis});

@@ -163,7 +163,32 @@ static void leave_views(cutting *c, node *const *outputs, int output_count, int 
     }
 }
 
-/* Stages that do not pay are computed as if nobody had heard of blocks. Returns the work of those that do. */
+/* The first stage in which node `number` is read; its own, where it must stay: what is not within blocks reads it, or needs all of it. */
+static int stage_of_readers(const cutting *c, int number, int *axes) {
+    int stage = MOST_STAGES;
+    for (int k = number + 1; k < c->order->count; k++) {
+        const node *n = c->order->nodes[k];
+        for (int i = 0; !node_is_leaf(n) && i < n->input_count; i++) {
+            if (n->inputs[i]->number != number) continue;
+            if (c->computed[k]) cutting_rule(c, n, axes);
+            if (!c->computed[k] || axes[i] != c->axis[number]) return c->stage[number];
+            if (c->stage[k] < stage) stage = c->stage[k];
+        }
+    }
+    return stage == MOST_STAGES || c->returned[number] ? c->stage[number] : stage;
+}
+
+/* A stage that does not pay: what only later blocks read becomes part of these, whose work is measured after it. The others are
+ * computed as if nobody had heard of blocks. */
+static void dissolve_stage(cutting *c, int stage, int *axes) {
+    for (int k = c->order->count - 1; k >= 0; k--) {
+        if (!c->computed[k] || c->stage[k] != stage) continue;
+        c->stage[k] = stage_of_readers(c, k, axes);
+        c->computed[k] = c->stage[k] > stage;
+    }
+}
+
+/* Returns the work of the stages that pay. */
 static double choose_stages(cutting *c, node *const *outputs, int output_count, int *axes) {
     double work = 0;
     find_wanted(c, outputs, output_count, axes);
@@ -174,10 +199,9 @@ static double choose_stages(cutting *c, node *const *outputs, int output_count, 
         bool few_results = sums <= MOST_SUMS && sums * SUM_WORK <= f.work && (double)f.rows * ROW_WORK <= f.work;
         bool pays = !f.mixed && f.others > 0 && f.work >= ENOUGH && few_results;
         if (pays) work += f.work;
-        for (int k = 0; !pays && k < c->order->count; k++)
-            if (c->stage[k] == stage) c->computed[k] = false;
+        else dissolve_stage(c, stage, axes);
+        find_wanted(c, outputs, output_count, axes);
     }
-    if (work > 0) find_wanted(c, outputs, output_count, axes);
     return work;
 }
 
