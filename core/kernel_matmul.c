@@ -304,7 +304,7 @@ void kernel_matmul(dtype type, int64_t m, int64_t n, int64_t k, char *out, matri
         return;
     }
     const bool split = type == FLOAT32 && kernel_split_pays(m, n, k);
-    if (split && kernel_split(m, n, k, (float *)(void *)out, x, y, NO_IMAGES, 1, scratch)) return;
+    if (split && kernel_split(m, n, k, (float *)(void *)out, x, y, (images){.side = NO_IMAGES}, scratch)) return;
     product p = {.type = type, .m = m, .n = n, .k = k, .x = x, .y = y, .out = out, .packed = scratch};
     if (n == 1) { /* a column lies in memory as a row does */
         turn(&p);
@@ -339,31 +339,35 @@ void kernel_matmul(dtype type, int64_t m, int64_t n, int64_t k, char *out, matri
 enum { BAND = 64 };
 
 size_t kernel_matmul_images_scratch(int64_t m, int64_t n, int64_t k, images which) {
-    const int64_t rows = which == X_IMAGES ? BAND : m, columns = which == Y_IMAGES ? BAND : n;
+    const int64_t rows = which.side == X_IMAGES ? BAND : m, columns = which.side == Y_IMAGES ? BAND : n;
     const size_t bands = kernel_matmul_scratch(FLOAT32, rows, columns, k) + (size_t)(BAND * k) * sizeof(float);
     const size_t split = kernel_split_scratch(m, n, k);
     return bands > split ? bands : split;
 }
 
-/* numbers (rows, columns), row-major = bytes / divisor. */
-static void numbers_of(float *numbers, int64_t rows, int64_t columns, matrix bytes, float divisor) {
+/* numbers (rows, columns), row-major = the bytes' rows from `first` on, divided. */
+static void numbers_of(float *numbers, int64_t first, int64_t rows, int64_t columns, matrix bytes, images which) {
+    const bool images_are_rows = bytes.column_stride == 1;
     for (int64_t i = 0; i < rows; i++)
-        for (int64_t j = 0; j < columns; j++)
-            numbers[i * columns + j] = (float)(uint8_t)bytes.data[i * bytes.row_stride + j * bytes.column_stride] / divisor;
+        for (int64_t j = 0; j < columns; j++) {
+            int64_t row = first + i, column = j;
+            if (which.chosen != NULL && images_are_rows) row = which.chosen[row] - 1;
+            if (which.chosen != NULL && !images_are_rows) column = which.chosen[column] - 1;
+            numbers[i * columns + j] = (float)(uint8_t)bytes.data[row * bytes.row_stride + column * bytes.column_stride] / which.divisor;
+        }
 }
 
-void kernel_matmul_images(int64_t m, int64_t n, int64_t k, char *out, matrix x, matrix y, images which, float divisor,
-                          char *scratch) {
-    if (kernel_split(m, n, k, (float *)(void *)out, x, y, which, divisor, scratch)) return;
-    const matrix bytes = which == X_IMAGES ? x : flipped(y);
-    const int64_t count = which == X_IMAGES ? m : n, element = (int64_t)sizeof(float);
+void kernel_matmul_images(int64_t m, int64_t n, int64_t k, char *out, matrix x, matrix y, images which, char *scratch) {
+    if (kernel_split(m, n, k, (float *)(void *)out, x, y, which, scratch)) return;
+    const bool of_x = which.side == X_IMAGES;
+    const matrix bytes = of_x ? x : flipped(y);
+    const int64_t count = of_x ? m : n, element = (int64_t)sizeof(float);
     const matrix band = {scratch, k, 1}; /* rows of x, or columns of y */
     for (int64_t i = 0; i < count && !pool_ends(); i += BAND) {
         const int64_t some = smaller(BAND, count - i);
         char *room = scratch + BAND * k * element;
-        const matrix from = {bytes.data + i * bytes.row_stride, bytes.row_stride, bytes.column_stride};
-        numbers_of((float *)(void *)scratch, some, k, from, divisor);
-        if (which == X_IMAGES) kernel_matmul_piece(FLOAT32, some, n, k, band, y, out + i * n * element, n, false, room);
+        numbers_of((float *)(void *)scratch, i, some, k, bytes, which);
+        if (of_x) kernel_matmul_piece(FLOAT32, some, n, k, band, y, out + i * n * element, n, false, room);
         else kernel_matmul_piece(FLOAT32, m, some, k, x, flipped(band), out + i * element, n, false, room);
     }
 }

@@ -6,7 +6,7 @@
  * higher-precision computations).
  *
  * Where one side is images, bytes, these have one part, and three products are all: the other side is divided by their divisor
- * instead.
+ * instead. Those of a batch are read where they lie in the data set, and fetched from there while others are multiplied.
  *
  * Each thread computes a part of the result in memory of its own: it packs a block of one side, which stays in its second-level
  * cache, and the other side group by group. Each number of the result is one sum in a fixed order, whatever the threads.
@@ -48,6 +48,7 @@ enum {
     SMALL = 100000,                  /* numbers of their result */
     CHUNK = 1500000,                 /* multiplications that are worth another thread's attention */
     MOST_CHUNKS = 64,
+    LINE = 64,                       /* bytes of a cache's line */
     NO_MEMORY = 0xffff               /* larger than any number */
 };
 
@@ -58,6 +59,7 @@ typedef struct {
     content_kind content;
     float divisor;
     const char *data;
+    const int64_t *chosen; /* which of the images at `data`, counted from 1; NULL: the first ones */
     int64_t count;     /* rows of x, or columns of y */
     int64_t stride;    /* from one to the next */
     int64_t depth;     /* k */
@@ -125,25 +127,36 @@ typedef struct {
     content_kind content;
     bool along_k; /* they lie in order along k, and not across it */
     bool turn;    /* and are turned, as tiles hold them the other way */
+    bool chosen;  /* images of a batch, each of which lies anywhere */
 } manner;
+
+/* Number i of the rows of numbers in order, which are `apart`; where there is none that is chosen, the first. */
+INLINED const char *row_of(const side *s, bool chosen, const char *first, int64_t i, bool inside, int64_t apart) {
+    return first + (!chosen ? i : inside ? s->chosen[i] - 1 : 0) * apart;
+}
 
 /* SIDE rows of x (or columns of y) from `first` on, and DEPTH numbers from k on, to the tiles of their parts, with zeros beyond
  * `count` and `depth`. */
 INLINED void pack_tiles(const side *s, manner how, int64_t first, int64_t k, int64_t count, int64_t depth, char *tiles,
                         __m512i *largest) {
-    const int64_t bytes = bytes_of(how.content), step = s->step * bytes, apart = how.along_k ? s->stride * bytes : step;
-    const char *from = s->data + (first * s->stride + k * s->step) * bytes;
+    const int64_t bytes = bytes_of(how.content), apart = (how.along_k ? s->stride : s->step) * bytes;
+    const int64_t rows = how.along_k ? count : depth, length = how.along_k ? depth : count, begin = how.along_k ? first : k;
+    const char *row_0 = s->data + (how.along_k ? k : first) * bytes;
     VECTOR lower[SIDE], upper[SIDE];
 #pragma GCC unroll 16
     for (int i = 0; i < SIDE; i++) {
-        const char *row = from + i * apart, *after = row + SIDE * step;
-        const bool inside = i < (how.along_k ? count : depth), after_inside = how.along_k ? inside : i + SIDE < depth;
-        lower[i] = load_first(how.content, s->divisor, row, !inside ? 0 : how.along_k ? depth : count);
-        upper[i] = load_first(how.content, s->divisor, after, !after_inside ? 0 : how.along_k ? depth - SIDE : count);
-        if (!how.along_k || how.content != IMAGES) { /* rows that are far apart, which the processor does not guess */
-            const int64_t ahead = (how.along_k ? 2 : 1) * DEPTH * step;
-            __builtin_prefetch(row + ahead);
-            __builtin_prefetch(after + ahead);
+        const int other = how.along_k ? i : i + SIDE; /* the row of those in `upper` */
+        const char *row = row_of(s, how.chosen, row_0, begin + i, i < rows, apart), *after = row + SIDE * bytes;
+        if (!how.along_k) after = row_of(s, how.chosen, row_0, begin + other, other < rows, apart);
+        lower[i] = load_first(how.content, s->divisor, row, i < rows ? length : 0);
+        upper[i] = load_first(how.content, s->divisor, after, other < rows ? length - (how.along_k ? SIDE : 0) : 0);
+        if (!how.along_k) { /* rows that are far apart, which the processor does not guess */
+            const int64_t ahead = begin + i + DEPTH;
+            __builtin_prefetch(row_of(s, how.chosen, row_0, ahead, ahead < s->depth, apart));
+            __builtin_prefetch(row_of(s, how.chosen, row_0, ahead + SIDE, ahead + SIDE < s->depth, apart));
+        } else if (how.content != IMAGES) {
+            __builtin_prefetch(row + 2 * DEPTH * bytes);
+            __builtin_prefetch(after + 2 * DEPTH * bytes);
         }
         if (!how.turn) store_parts(lower[i], upper[i], how.content, tiles + i * SIDE * 4, largest);
     }
@@ -169,20 +182,21 @@ INLINED void pack_steps(const side *s, manner how, int64_t first, int64_t begin,
         }
 }
 
-INLINED void pack_any(const side *s, content_kind content, int64_t first, int64_t begin,
+INLINED void pack_any(const side *s, content_kind content, bool chosen, int64_t first, int64_t begin,
                       int64_t end, char *packed, __m512i *largest) {
-    if (s->step == 1 && s->pairs_across) pack_steps(s, (manner){content, true, false}, first, begin, end, packed, largest);
-    else if (s->step == 1) pack_steps(s, (manner){content, true, true}, first, begin, end, packed, largest);
-    else if (s->pairs_across) pack_steps(s, (manner){content, false, true}, first, begin, end, packed, largest);
-    else pack_steps(s, (manner){content, false, false}, first, begin, end, packed, largest);
+    if (s->step == 1 && s->pairs_across) pack_steps(s, (manner){content, true, false, chosen}, first, begin, end, packed, largest);
+    else if (s->step == 1) pack_steps(s, (manner){content, true, true, chosen}, first, begin, end, packed, largest);
+    else if (s->pairs_across) pack_steps(s, (manner){content, false, true, chosen}, first, begin, end, packed, largest);
+    else pack_steps(s, (manner){content, false, false, chosen}, first, begin, end, packed, largest);
 }
 
 /* Packs a group so; `largest` becomes the larger of itself and the upper halves of their |numbers|. */
 static void pack_group(const side *s, int64_t first, int64_t begin, int64_t end, char *packed, uint32_t *largest) {
     __m512i most = _mm512_setzero_si512();
-    if (s->content == IMAGES) pack_any(s, IMAGES, first, begin, end, packed, &most);
-    else if (s->content == DIVIDED) pack_any(s, DIVIDED, first, begin, end, packed, &most);
-    else pack_any(s, NUMBERS, first, begin, end, packed, &most);
+    if (s->content == IMAGES && s->chosen != NULL) pack_any(s, IMAGES, true, first, begin, end, packed, &most);
+    else if (s->content == IMAGES) pack_any(s, IMAGES, false, first, begin, end, packed, &most);
+    else if (s->content == DIVIDED) pack_any(s, DIVIDED, false, first, begin, end, packed, &most);
+    else pack_any(s, NUMBERS, false, first, begin, end, packed, &most);
     most = _mm512_max_epu16(most, _mm512_srli_epi32(most, 16));
     const uint32_t here = _mm512_reduce_max_epu32(_mm512_and_si512(most, _mm512_set1_epi32(0xffff)));
     if (here > *largest) *largest = here;
@@ -259,12 +273,28 @@ INLINED void multiply_step(const char *x, const char *y, const char *next_x, con
     }
 }
 
+/* Images that are packed next, far apart in memory: line by line of all of them, a few lines in each step. */
+typedef struct {
+    const char *images;           /* where image 0 would lie */
+    const int64_t *chosen;        /* [count] */
+    int64_t apart, bytes, place;  /* from image to image, of an image, and the line that is due */
+    int count, image, each;       /* image: of which it is due; each: lines in a step */
+} fetching;
+
 /* Packed numbers to be multiplied, and those that come after them. */
 typedef struct {
     const char *x, *y, *next_x, *next_y;
     int x_parts, y_parts;
     int64_t steps;
+    fetching *fetched;
 } factors;
+
+INLINED void fetch_some(fetching *f) {
+    for (int k = 0; k < f->each && f->place < f->bytes; k++) {
+        __builtin_prefetch(f->images + f->chosen[f->image] * f->apart + f->place);
+        if (++f->image == f->count) f->image = 0, f->place += LINE;
+    }
+}
 
 /* out (up to GROUP by GROUP) = or, with add, += the products of the steps. Once a tile has not been stored for some ten steps, the
  * next store takes 240 ns; one for nothing in each step takes none. */
@@ -284,6 +314,7 @@ INLINED void multiply_steps(const factors *p, float *out, int64_t out_stride, bo
         const char *next_y = step < p->steps ? y + 2 * f.y_parts * TILE_BYTES : p->next_y;
         multiply_step(x, y, next_x, next_y, f);
         _tile_stored(4, unused, SIDE * 4);
+        fetch_some(p->fetched);
         x = next_x;
         y = next_y;
     }
@@ -326,6 +357,7 @@ typedef struct {
     char *packed_block, *packed_group;
     float *out;
     uint32_t block_largest, group_largest;
+    fetching fetched;
 } part;
 
 /* A thread's memory for packed numbers, which it asks for at its first product and keeps; or NULL. */
@@ -339,17 +371,17 @@ static char *thread_room(void) {
 }
 
 /* The packed group, rows (or columns) first, ... of its side, times the packed groups begin .. end - 1 of the other. */
-static void multiply_slice(const part *p, int64_t first, int64_t begin, int64_t end, int64_t steps, bool add) {
+static void multiply_slice(part *p, int64_t first, int64_t begin, int64_t end, int64_t steps, bool add) {
     const int64_t here = smaller(GROUP, p->group.count - first), stride = p->whole->out_stride, bytes = steps * step_bytes(&p->block);
     const int group_parts = parts_of(p->group.content), block_parts = parts_of(p->block.content);
     const char *other = p->packed_block, *packed = p->packed_group;
     for (int64_t at = begin * GROUP; at < end * GROUP; at += GROUP, other += bytes) {
         const int64_t there = smaller(GROUP, p->block.count - at);
         if (p->group_is_rows)
-            multiply_group(&(factors){packed, other, packed, other + bytes, group_parts, block_parts, steps},
+            multiply_group(&(factors){packed, other, packed, other + bytes, group_parts, block_parts, steps, &p->fetched},
                            p->out + first * stride + at, stride, here, there, add);
         else
-            multiply_group(&(factors){other, packed, other + bytes, packed, block_parts, group_parts, steps},
+            multiply_group(&(factors){other, packed, other + bytes, packed, block_parts, group_parts, steps, &p->fetched},
                            p->out + at * stride + first, stride, there, here, add);
     }
 }
@@ -364,10 +396,21 @@ static void pack_block(part *p, int64_t begin, int64_t end, int64_t slice, int64
                        p->packed_block + ((group - begin) * steps + step) * bytes, &p->block_largest);
 }
 
+/* Whoever multiplies a group `times` so many steps fetches the next group meanwhile, if that is of chosen images. */
+static fetching fetching_of(const side *s, int64_t first, int64_t k, int64_t steps, int64_t times) {
+    if (s->chosen == NULL || s->step != 1 || first >= s->count) return (fetching){.each = 0};
+    fetching f = {.images = s->data - s->stride + k, .chosen = s->chosen + first, .apart = s->stride,
+                  .bytes = smaller(steps * DEPTH, s->depth - k) + LINE - 1, .count = (int)smaller(GROUP, s->count - first)};
+    const int64_t lines = f.count * ((f.bytes + LINE - 1) / LINE);
+    f.each = (int)((lines + times * steps - 1) / (times * steps));
+    return f;
+}
+
 static void multiply_block(part *p, int64_t begin, int64_t end, int64_t slice, int64_t slice_end, bool add) {
     pack_block(p, begin, end, slice, slice_end);
     for (int64_t first = 0; first < p->group.count && !pool_ends(); first += GROUP) {
         pack_group(&p->group, first, slice, slice_end, p->packed_group, &p->group_largest);
+        p->fetched = fetching_of(&p->group, first + GROUP, slice * DEPTH, slice_end - slice, end - begin);
         multiply_slice(p, first, begin, end, slice_end - slice, add);
     }
 }
@@ -378,7 +421,8 @@ static int64_t part_begin(const side *s, int64_t chunks, int64_t chunk) {
 }
 
 static side side_part(side s, int64_t begin, int64_t end) {
-    s.data += begin * s.stride * bytes_of(s.content);
+    if (s.chosen != NULL && s.step == 1) s.chosen += begin;
+    else s.data += begin * s.stride * bytes_of(s.content);
     s.count = end - begin;
     return s;
 }
@@ -386,17 +430,21 @@ static side side_part(side s, int64_t begin, int64_t end) {
 /* The groups of one side in a block. */
 static int64_t block_groups(const side *s, int64_t slice) { return BLOCK_BYTES / (slice * step_bytes(s)); }
 
-/* What packing a row (or column) takes, in any unit: as a part of a group, and where it goes through the second-level cache. */
-enum { IN_GROUP = 4, BY_CACHE = 5 };
+/* What packing a row (or column) takes, in any unit, for each of its parts: within a group, and where it goes through the second-level
+ * cache. Pixels of chosen images are AFAR, most of all where a group takes a few of each. */
+enum { IN_GROUP = 4, BY_CACHE = 5, AFAR = 8, AFAR_IN_GROUP = 10 };
 
-/* What packing takes in all. The group's side is packed anew for each block, and collides in a cache where it is read across rows of
- * memory that all begin in the same few of its sets. */
+static int packing_each(const side *s, bool in_group) {
+    enum { APART = 2048 }; /* bytes: rows then begin in the same few sets of a cache */
+    if (s->chosen != NULL && s->step != 1) return in_group ? AFAR_IN_GROUP : AFAR;
+    const bool collides = s->step != 1 && s->step * bytes_of(s->content) % APART == 0;
+    return parts_of(s->content) * (in_group && !collides ? IN_GROUP : BY_CACHE);
+}
+
+/* What packing takes in all. The group's side is packed anew for each block. */
 static int64_t packing_cost(const side *block, const side *group, int64_t slice) {
-    enum { APART = 2048 };
-    const bool collides = group->step != 1 && group->step * bytes_of(group->content) % APART == 0;
     const int64_t groups = block_groups(block, slice), blocks = (groups_of(block->count) + groups - 1) / groups;
-    return block->count * parts_of(block->content) * BY_CACHE +
-           blocks * group->count * parts_of(group->content) * (collides ? BY_CACHE : IN_GROUP);
+    return block->count * packing_each(block, false) + blocks * group->count * packing_each(group, true);
 }
 
 static bool block_is_rows(const side *rows, const side *columns, int64_t slice) {
@@ -468,17 +516,30 @@ static void add_halves_task(void *context, int64_t chunk) {
 
 static bool in_order(matrix a) { return a.row_stride == 1 || a.column_stride == 1; }
 
-/* A part of the result for each thread, which packs all rows and columns of its part: such that this takes little in all. Where
- * the result is cut by columns, other threads, which work by rows, will read half of a part: about as long as packing as many bytes
- * of images. A gain of next to nothing is none: cut by columns, weights stay with the thread that has changed them. */
+/* What it takes that threads read what others have written, which these then write again, in the unit of packing_cost: for rows (or
+ * columns) of k numbers, where there are r by c parts. Before and after, threads work by rows: where the result is cut by columns, half
+ * of it is read by others, and half of images that were not there before. Weights, which meet images, were changed by those who now
+ * have their columns, or else half of them by others. */
+static int64_t exchange_cost(const split *p, int64_t r, int64_t c) {
+    enum { EXCHANGED = 12 };
+    int64_t read = 0;
+    if (c > 1) read += p->rows.count * p->columns.count / p->rows.depth;
+    if (c > 1 && p->rows.content == IMAGES && p->rows.chosen == NULL) read += p->rows.count / (int64_t)sizeof(float);
+    if (r > 1 && p->columns.content == DIVIDED) read += p->columns.count;
+    return read / 2 * EXCHANGED;
+}
+
+/* A part of the result for each thread, which packs all rows and columns of its part: such that this takes little in all. A gain of
+ * next to nothing is none. */
 static void cut_for_threads(split *p, int64_t work) {
     const int64_t chunks = smaller(smaller(pool_threads(), MOST_CHUNKS), work / CHUNK) / p->halves;
     p->row_chunks = p->column_chunks = 1; /* at least */
     for (int64_t r = 1, least = INT64_MAX; r <= chunks; r++) {
-        const int64_t c = chunks / r, crossing = c == 1 ? 0 : p->rows.count * p->columns.count / (2 * p->rows.depth) * IN_GROUP;
+        const int64_t c = chunks / r;
         const side rows = side_part(p->rows, part_begin(&p->rows, r, r - 1), p->rows.count); /* of the last, the largest part */
         const side columns = side_part(p->columns, part_begin(&p->columns, c, c - 1), p->columns.count);
-        const int64_t cost = crossing + smaller(packing_cost(&rows, &columns, p->slice), packing_cost(&columns, &rows, p->slice));
+        const int64_t packing = smaller(packing_cost(&rows, &columns, p->slice), packing_cost(&columns, &rows, p->slice));
+        const int64_t cost = packing + exchange_cost(p, r, c);
         if (r * c != chunks || cost >= least) continue;
         least = cost - cost / 50;
         p->row_chunks = r, p->column_chunks = c;
@@ -491,15 +552,15 @@ size_t kernel_split_scratch(int64_t m, int64_t n, int64_t k) {
     return has_halves(m, n, k) ? (size_t)(m * n) * sizeof(float) : 0;
 }
 
-bool kernel_split(int64_t m, int64_t n, int64_t k, float *out, matrix x, matrix y, images which, float divisor, char *scratch) {
+bool kernel_split(int64_t m, int64_t n, int64_t k, float *out, matrix x, matrix y, images which, char *scratch) {
     if (!in_order(x) || !in_order(y)) return false;
-    const content_kind of_x = which == NO_IMAGES ? NUMBERS : which == X_IMAGES ? IMAGES : DIVIDED;
-    const content_kind of_y = which == NO_IMAGES ? NUMBERS : which == Y_IMAGES ? IMAGES : DIVIDED;
+    const content_kind of_x = which.side == NO_IMAGES ? NUMBERS : which.side == X_IMAGES ? IMAGES : DIVIDED;
+    const content_kind of_y = which.side == NO_IMAGES ? NUMBERS : which.side == Y_IMAGES ? IMAGES : DIVIDED;
     split p = {.steps = (k + DEPTH - 1) / DEPTH, .out = out, .out_stride = n};
     const int64_t slices = (p.steps + SLICE - 1) / SLICE;
     p.slice = (p.steps + slices - 1) / slices;
-    p.rows = (side){of_x, divisor, x.data, m, x.row_stride, k, x.column_stride, true};
-    p.columns = (side){of_y, divisor, y.data, n, y.column_stride, k, y.row_stride, false};
+    p.rows = (side){of_x, which.divisor, x.data, of_x == IMAGES ? which.chosen : NULL, m, x.row_stride, k, x.column_stride, true};
+    p.columns = (side){of_y, which.divisor, y.data, of_y == IMAGES ? which.chosen : NULL, n, y.column_stride, k, y.row_stride, false};
     p.halves = has_halves(m, n, k) && x.column_stride > x.row_stride && y.row_stride > y.column_stride ? 2 : 1;
     p.second_half = (float *)(void *)scratch;
     cut_for_threads(&p, m * n * k);
@@ -522,8 +583,8 @@ size_t kernel_split_scratch(int64_t m, int64_t n, int64_t k) {
     return 0;
 }
 
-bool kernel_split(int64_t m, int64_t n, int64_t k, float *out, matrix x, matrix y, images which, float divisor, char *scratch) {
-    (void)m, (void)n, (void)k, (void)out, (void)x, (void)y, (void)which, (void)divisor, (void)scratch;
+bool kernel_split(int64_t m, int64_t n, int64_t k, float *out, matrix x, matrix y, images which, char *scratch) {
+    (void)m, (void)n, (void)k, (void)out, (void)x, (void)y, (void)which, (void)scratch;
     return false;
 }
 

@@ -16,7 +16,6 @@ size_t kernel_split_scratch(int64_t m, int64_t n, int64_t k);
 /* out (m, n) = x (m, k) y (k, n), as precise as sums of float32's own products, but for what is below k 2^-96. Returns false, with
  * nothing of use in out, where neither rows nor columns lie in order, or a side's numbers are not finite, very large or all very
  * small. */
-bool kernel_split(int64_t m, int64_t n, int64_t k, float *out, matrix x, matrix y, images which, float divisor,
-                  char *scratch);
+bool kernel_split(int64_t m, int64_t n, int64_t k, float *out, matrix x, matrix y, images which, char *scratch);
 
 #endif

@@ -32,11 +32,15 @@ typedef struct {
 } matrix;
 size_t kernel_matmul_scratch(dtype type, int64_t m, int64_t n, int64_t k);
 void kernel_matmul(dtype type, int64_t m, int64_t n, int64_t k, char *out, matrix x, matrix y, char *scratch);
-/* The same in float32 where x or y are images: bytes that stand for bytes / divisor. For sizes of which kernel_split_pays. */
-typedef enum { NO_IMAGES, X_IMAGES, Y_IMAGES } images;
+/* The same in float32 where x or y are images: bytes that stand for bytes / divisor, of which those of an image lie in order. For
+ * sizes of which kernel_split_pays. */
+typedef struct {
+    enum { NO_IMAGES, X_IMAGES, Y_IMAGES } side;
+    float divisor;
+    const int64_t *chosen; /* which of the images at `data` these are, counted from 1; NULL: the first */
+} images;
 size_t kernel_matmul_images_scratch(int64_t m, int64_t n, int64_t k, images which);
-void kernel_matmul_images(int64_t m, int64_t n, int64_t k, char *out, matrix x, matrix y, images which, float divisor,
-                          char *scratch);
+void kernel_matmul_images(int64_t m, int64_t n, int64_t k, char *out, matrix x, matrix y, images which, char *scratch);
 /* kernel_matmul on the calling thread alone, into rows of out row_stride elements apart; with `add` it is added to them. */
 void kernel_matmul_piece(dtype type, int64_t m, int64_t n, int64_t k, matrix x, matrix y, char *out, int64_t row_stride,
                          bool add, char *scratch);

@@ -43,6 +43,8 @@ node *op_argmax(node *x, int axis, bool keepdim);   /* int64, counted from 1; th
 node *op_sum_to(node *x, shape s);                  /* expand's adjoint */
 
 node *op_matmul(node *x, node *y); /* (..., m, k) x (..., k, n); a vector is a row on the left, a column right */
+/* The planner's further inputs for a product of images (plan_images.c): their divisor, and which of them, where a batch picks them. */
+enum { MATMUL_DIVISOR = 2, MATMUL_CHOSEN };
 
 /* Convolutions of images x (n, channels, height, width) with w (filters, channels / groups, kernel height, kernel width);
  * size and kernel are (height, width).

@@ -55,9 +55,19 @@ static void multiply_chunk(void *context, int64_t chunk) {
     }
 }
 
-/* The planner may give bytes, and what they are to be divided by as one more input (take_images in plan_graph.c). */
 static images images_among(const operand *inputs) {
-    return inputs[0].type == UINT8 ? X_IMAGES : inputs[1].type == UINT8 ? Y_IMAGES : NO_IMAGES;
+    return (images){.side = inputs[0].type == UINT8 ? X_IMAGES : inputs[1].type == UINT8 ? Y_IMAGES : NO_IMAGES};
+}
+
+static void multiply_images(const batched_product *p, const operand *inputs) {
+    images which = images_among(inputs);
+    const operand *scratch = &inputs[MATMUL_DIVISOR + 1];
+    which.divisor = *(const float *)(const void *)inputs[MATMUL_DIVISOR].data;
+    if (inputs[MATMUL_CHOSEN].type == INT64) {
+        which.chosen = (const int64_t *)(const void *)inputs[MATMUL_CHOSEN].data;
+        scratch = &inputs[MATMUL_CHOSEN + 1];
+    }
+    kernel_matmul_images(p->m, p->n, p->k, p->out->data, matrix_at(p->x, 0), matrix_at(p->y, 0), which, scratch->data);
 }
 
 static bool is_single(shape s) {
@@ -77,7 +87,7 @@ static void run_single(const operand *inputs, const operand *out) {
 
 static void run_matmul(const node *y, const operand *inputs, const operand *out) {
     (void)y;
-    if (is_single(out->shape) && images_among(inputs) == NO_IMAGES) {
+    if (is_single(out->shape) && images_among(inputs).side == NO_IMAGES) {
         run_single(inputs, out);
         return;
     }
@@ -85,9 +95,7 @@ static void run_matmul(const node *y, const operand *inputs, const operand *out)
     p.x = &inputs[0], p.y = &inputs[1], p.out = out;
     p.scratch = inputs[2].data;
     p.columnwise = !operand_is_contiguous(out);
-    if (images_among(inputs) != NO_IMAGES)
-        kernel_matmul_images(p.m, p.n, p.k, out->data, matrix_at(p.x, 0), matrix_at(p.y, 0), images_among(inputs),
-                             *(const float *)(const void *)inputs[2].data, inputs[3].data);
+    if (images_among(inputs).side != NO_IMAGES) multiply_images(&p, inputs);
     else if (p.k == 0) memset(out->data, 0, (size_t)shape_elements(out->shape) * dtype_bytes(out->type));
     else if (p.chunks > 1 || p.columnwise) pool_run(p.chunks, multiply_chunk, &p);
     else
@@ -98,7 +106,7 @@ static void run_matmul(const node *y, const operand *inputs, const operand *out)
 
 static size_t scratch_matmul(const node *y, const operand *in) {
     batched_product p = batched_product_of(in[0].shape, y->shape, y->type);
-    if (images_among(in) != NO_IMAGES) return kernel_matmul_images_scratch(p.m, p.n, p.k, images_among(in));
+    if (images_among(in).side != NO_IMAGES) return kernel_matmul_images_scratch(p.m, p.n, p.k, images_among(in));
     return (size_t)p.chunks * p.scratch_bytes;
 }
 

@@ -3,7 +3,6 @@
 #include <string.h>
 
 #include "fail.h"
-#include "kernel_split.h"
 #include "kernels.h"
 #include "memory.h"
 #include "operators.h"
@@ -31,10 +30,10 @@ static plan_graph *graph_new(int nodes, int edges, int outputs) {
     plan_graph *g = memory_allocate(sizeof *g, what);
     memset(g, 0, sizeof *g);
     scope_add(g, graph_release);
-    /* every edge and every output may ask for a copy, which is an item with one input, every node for scratch, and for
+    /* every edge and every output may ask for a copy, which is an item with one input, every node for scratch, and twice for
      * another list of its inputs and one more */
     g->item_capacity = 2 * nodes + edges + outputs;
-    g->input_capacity = 2 * edges + nodes + g->item_capacity;
+    g->input_capacity = 4 * edges + 2 * nodes + g->item_capacity;
     g->output_count = outputs;
     g->rooms = -1;
     size_t items = (size_t)g->item_capacity;
@@ -57,8 +56,6 @@ static item *item_add(plan_graph *g, const operator *op, dtype type, shape s) {
     shape_strides(s, i->look.strides);
     return i;
 }
-
-static int number_of(const plan_graph *g, const item *i) { return (int)(i - g->items); }
 
 /* --- import: simplification and common subexpressions --------------------------------------------------------------- */
 
@@ -251,13 +248,6 @@ static bool lies_columnwise(const thin_shapes *thin, shape s) {
     return k >= 0 && !thin->entries[k].row_major;
 }
 
-static bool is_matrix_product(const item *i) { return i->op != NULL && strcmp(i->op->name, "matmul") == 0; }
-
-static const item *viewed(const plan_graph *g, const item *i) {
-    while (i->op != NULL && i->op->kind == VIEW) i = item_input(g, i, 0);
-    return i;
-}
-
 static void find_thin_shapes(const plan_graph *g, thin_shapes *thin) {
     thin->count = 0;
     for (int k = 0; k < g->item_count && thin->count < MOST_THIN_SHAPES; k++) {
@@ -324,66 +314,6 @@ static void take_bytes(plan_graph *g, const item *i) {
     }
 }
 
-typedef bool visitor(plan_graph *g, item *reader, int input, int number);
-
-/* Calls visit for each input through which an item is read, or a view of it, until that is false. */
-static bool each_reader(plan_graph *g, int of, visitor *visit, int number) {
-    for (int k = of + 1; k < g->item_count; k++) {
-        item *reader = &g->items[k];
-        for (int input = 0, count = reader->input_count; reader->live && input < count; input++) {
-            if (g->inputs[reader->input_begin + input] != of) continue;
-            if (!(reader->op->kind == VIEW ? each_reader(g, k, visit, number) : visit(g, reader, input, number))) return false;
-        }
-    }
-    return true;
-}
-
-/* Can it be a product of these images with numbers, and not with images, perhaps themselves? */
-static bool multiplies_images(plan_graph *g, item *product, int input, int number) {
-    (void)number;
-    if (!is_matrix_product(product) || product->shape.rank != 2) return false;
-    const item *x = item_input(g, product, 0), *other = viewed(g, item_input(g, product, 1 - input));
-    return other->type == FLOAT32 && other != viewed(g, item_input(g, product, input)) &&
-           kernel_split_pays(product->shape.size[0], product->shape.size[1], x->shape.size[1]);
-}
-
-static bool add_input(plan_graph *g, item *reader, int input, int number) {
-    (void)input;
-    memcpy(g->inputs + g->input_count, g->inputs + reader->input_begin, (size_t)reader->input_count * sizeof *g->inputs);
-    reader->input_begin = g->input_count;
-    g->inputs[g->input_count + reader->input_count++] = number;
-    g->input_count += reader->input_count;
-    return true;
-}
-
-static bool is_output(const plan_graph *g, const item *i) {
-    for (int o = 0; o < g->output_count; o++)
-        if (viewed(g, &g->items[g->outputs[o]]) == i) return true;
-    return false;
-}
-
-static bool view_images(const node *y, const operand *in, operand *out) {
-    (void)y;
-    memcpy(out->strides, in->strides, sizeof out->strides);
-    out->offset = in->offset;
-    return true;
-}
-
-static const operator images_operator = {.name = "images", .kind = VIEW, .view = view_images};
-
-/* Products of matrices take images as they are, too, which are bytes divided by a number: in float32 they are then no more than a
- * view of the bytes, and the products take the number. */
-static void take_images(plan_graph *g, item *i) {
-    if (strcmp(i->op->name, "div") != 0 || i->type != FLOAT32 || item_input(g, i, 0)->type != UINT8) return;
-    const item *divisor = viewed(g, item_input(g, i, 1));
-    if (shape_elements(divisor->shape) != 1 || divisor->type != FLOAT32 || !shape_equal(item_input(g, i, 0)->shape, i->shape)) return;
-    if (is_output(g, i) || !each_reader(g, number_of(g, i), multiplies_images, 0)) return;
-    each_reader(g, number_of(g, i), add_input, number_of(g, divisor));
-    i->op = &images_operator;
-    i->input_count = 1;
-    lay_out_view(g, i);
-}
-
 static void lay_out(plan_graph *g) {
     int count = g->item_count; /* copies come behind; their layout is plain */
     thin_shapes thin;
@@ -397,9 +327,10 @@ static void lay_out(plan_graph *g) {
             operand_columnwise_strides(i->shape, i->look.strides);
         else if (is_elementwise(i)) {
             take_bytes(g, i);
-            take_images(g, i);
+            plan_take_images(g, i);
         }
     }
+    plan_take_chosen(g);
     /* an output that is a small part of a larger value does not keep that value alive */
     for (int o = 0; o < g->output_count; o++) {
         const item *i = &g->items[g->outputs[o]], *root = &g->items[i->root];

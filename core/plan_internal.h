@@ -3,6 +3,8 @@
 #ifndef PLUMB_PLAN_INTERNAL_H
 #define PLUMB_PLAN_INTERNAL_H
 
+#include <string.h>
+
 #include "fuse.h"
 #include "operator.h"
 #include "plan.h"
@@ -110,11 +112,23 @@ typedef struct {
 /* Has it few columns and many rows? Such results of small matrix products mostly lie columnwise. */
 bool plan_is_thin(shape s);
 
+/* Products of matrices that take images as they are (plan_images.c): of an elementwise item whose layout is known, and of all. */
+void plan_take_images(plan_graph *g, item *i);
+void plan_take_chosen(plan_graph *g);
+
 plan_graph *plan_graph_import(const node_list *order, node *const *outputs, int output_count, const int *donors);
 plan *plan_schedule(plan_graph *graph);
 static inline item *item_input(const plan_graph *g, const item *i, int k) {
     return &g->items[g->inputs[i->input_begin + k]];
 }
+static inline int number_of(const plan_graph *g, const item *i) { return (int)(i - g->items); }
+/* What i is a view of, or a view of a view; or i. */
+static inline const item *viewed(const plan_graph *g, const item *i) {
+    while (i->op != NULL && i->op->kind == VIEW) i = item_input(g, i, 0);
+    return i;
+}
+static inline bool is_called(const item *i, const char *name) { return i->op != NULL && strcmp(i->op->name, name) == 0; }
+static inline bool is_matrix_product(const item *i) { return is_called(i, "matmul"); }
 static inline bool is_elementwise(const item *i) { return i->op != NULL && i->op->kind == ELEMENTWISE; }
 
 #endif

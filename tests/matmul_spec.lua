@@ -233,6 +233,80 @@ describe("matmul", function()
       assert.is_true(error < 1e-6 and value:item() > 0, "gradient: " .. error)
     end)
 
+    it("finds the images of a batch where they lie", function()
+      local set = bytes_of({ 500, 3, 8, 17 }, 9) -- 408 pixels
+      local function products(batch, w, g)
+        local images = batch:float():div(255):flatten(2)
+        return images:matmul(w), g:t():matmul(images), images:t():matmul(g)
+      end
+      local step = plumb.compile(function(all, index, ...) return products(all:index_select(1, index), ...) end)
+      local of_batch = plumb.compile(products)
+      local kept = plumb.compile(function(all, index, w)
+        local picked = all:index_select(1, index)
+        return picked:float():div(255):flatten(2):matmul(w), picked
+      end)
+      for _, count in ipairs { 64, 130, 333, 1000 } do
+        for _, width in ipairs { 64, 95 } do
+          local index = (plumb.rand(count, { seed = count }) * 500):floor():long() + 1 -- some more than once
+          local w, g = plumb.randn({ 408, width }, { seed = 1 }):evaluate(), plumb.randn({ count, width }, { seed = 2 }):evaluate()
+          local picked = set:index_select(1, index):evaluate():reshape(count, 408)
+          local what = count .. " images, width " .. width
+          local forward, gradient, turned = step(set, index, w, g)
+          near(forward, picked, w, 255, what)
+          near(gradient:t(), picked:t(), g, 255, what .. ", gradient")
+          for k, expected in ipairs { of_batch(picked, w, g) } do
+            support.same_bits(expected, ({ forward, gradient, turned })[k], what .. ", product " .. k)
+          end
+          local product, same = kept(set, index, w)
+          near(product, picked, w, 255, what .. ", beside the images")
+          assert.are.same(picked:tolist(), same:reshape(count, 408):tolist())
+        end
+      end
+    end)
+
+    it("finds parts of such a batch", function()
+      local set = bytes_of({ 300, 200 }, 10):slice(1, 11):evaluate()
+      local index = (plumb.rand(256, { seed = 3 }) * 290):floor():long() + 1
+      local w = plumb.randn({ 200, 64 }, { seed = 4 }):evaluate()
+      local parts = {
+        function(x, y) return x:slice(1, 65, 192):matmul(y) end,
+        function(x, y) return x:slice(1, 1, 256, 2):matmul(y) end,
+        function(x, y) return x:slice(1, 256, 1, -1):matmul(y) end,
+        function(x, y) return x:slice(2, 41, 168):matmul(y:slice(1, 41, 168)) end,
+        function(x, y) return x:slice(2, 200, 1, -1):matmul(y) end,
+        function(x, y) return x:reshape(512, 100):matmul(y:slice(1, 1, 100)) end,
+        function(x, y) return x:reshape(128, 400):matmul(plumb.concat({ y, y }, 1)) end,
+        function(x, y) return x:slice(1, 1, 200):t():matmul(y) end,
+      }
+      for k, part in ipairs(parts) do
+        local one = plumb.compile(function(all, i, y) return part(all:index_select(1, i):float() / 255, y) end)
+        local picked = set:index_select(1, index):evaluate()
+        local got, expected = one(set, index, w), part(picked:double() / 255, w:double()):evaluate()
+        assert.is_true((got:double() - expected):abs():max():item() < 1e-4, "part " .. k)
+      end
+    end)
+
+    it("divides a batch's images where parts of numbers do not suffice, and checks its index", function()
+      local set, index = bytes_of({ 500, 128 }, 11), (plumb.rand(333, { seed = 5 }) * 500):floor():long() + 1
+      local step = plumb.compile(function(all, i, w, g)
+        local images = all:index_select(1, i):float() / 255
+        return images:matmul(w), g:t():matmul(images)
+      end)
+      local w, g = plumb.randn({ 128, 64 }, { seed = 6 }):evaluate(), plumb.randn({ 333, 96 }, { seed = 7 }):evaluate()
+      local picked = set:index_select(1, index):evaluate()
+      for _, scale in ipairs { 1e-30, 1e25 } do
+        local forward, gradient = step(set, index, w * scale, g * scale)
+        near(forward, picked, w * scale, 255, "forward, scale " .. scale)
+        near(gradient:t(), picked:t():evaluate(), g * scale, 255, "gradient, scale " .. scale)
+      end
+      for _, wrong in ipairs { 0, 501, -3 } do
+        local bad = plumb.where(plumb.arange(1, 333):eq(77), plumb.full({}, wrong, { dtype = "int64" }), index):evaluate()
+        local ok, message = pcall(step, set, bad, w, g)
+        assert.is_false(ok)
+        assert.truthy(message:find(("index_select: index %d is not in 1 .. 500"):format(wrong), 1, true), message)
+      end
+    end)
+
     it("gives the same bits with any number of threads", function()
       local before, results = plumb.threads(), {}
       local b, x = bytes_of({ 1000, 300 }, 5), plumb.randn({ 120, 300 }, { seed = 6 }):evaluate()
