@@ -73,6 +73,12 @@ local losses = {
     local turned = joined:reshape(-1, 2, 12):permute(1, 3, 2):reshape(-1, 24)
     return (turned:matmul(w) * targets):sum() + joined:pad(2, 1, 2):cos():sum()
   end,
+  ["picked and put"] = function(t, inputs, targets)
+    local hidden, w = network(t, inputs)
+    local places = targets:gt(0):long() + 1
+    local put = (hidden:slice(2, 1, 2) * targets):scatter_add(2, places, 24)
+    return (hidden:gather(2, places + 10):tanh() + (hidden * put):matmul(w)):square():sum()
+  end,
   ["three axes"] = function(t, inputs, targets)
     local hidden = network(t, inputs)
     local cubes = hidden:reshape(-1, 4, 6)
@@ -207,6 +213,17 @@ describe("blocks of rows", function()
   it("stand between large products", function()
     local step = plumb.value_and_grad(classifier)
     local value, hits, gradient = in_blocks(step, { weights, wide, labels })
+    local compiled = plumb.compile(step)
+    compiled(weights, wide, labels)
+    local plan = "\n" .. compiled:describe()
+    for _, name in ipairs { "gather", "scatter_add" } do
+      assert.is_truthy(plan:find("\n    " .. name .. " ->", 1, true), plan)
+      assert.is_nil(plan:find("\n" .. name .. " ->", 1, true), plan)
+    end
+    local class_6 = plumb.where(plumb.arange(1, 512):eq(500), plumb.full({}, 6, { dtype = "int64" }), labels)
+    local ok, message = pcall(compiled, weights, wide, class_6:evaluate())
+    assert.is_false(ok)
+    assert.is_truthy(message:find("gather: index 6 is not in 1 .. 5", 1, true), message)
     local sum, slope, found = 0, 0, 0
     local classes = pieces(labels)
     for i, piece in ipairs(pieces(wide)) do
