@@ -32,8 +32,8 @@ typedef struct {
 } matrix;
 size_t kernel_matmul_scratch(dtype type, int64_t m, int64_t n, int64_t k);
 void kernel_matmul(dtype type, int64_t m, int64_t n, int64_t k, char *out, matrix x, matrix y, char *scratch);
-/* The same in float32 where x or y are images: bytes that stand for bytes / divisor, of which those of an image lie in order. For
- * sizes of which kernel_split_pays. */
+/* The same in float32 where the rows (or columns) of x or y are images: bytes that stand for bytes / divisor. For sizes of which
+ * kernel_split_pays. Chosen images have their pixels in order. */
 typedef struct {
     enum { NO_IMAGES, X_IMAGES, Y_IMAGES } side;
     float divisor;

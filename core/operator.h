@@ -102,6 +102,8 @@ bool op_is(const node *n, const char *name); /* does this operator stand at the 
         operator_register(&row_##identifier);                                           \
     }
 
+/* A rule for `view`: the same numbers in the same layout. */
+bool operator_view_same(const node *y, const operand *in, operand *out);
 /* A rule for `cut`: all inputs are cut along the same axis, and so is y. */
 int operator_cut_together(const node *y, int *axes);
 /* The axis of `to` that has as many elements before it as `axis` of `from`, where both have the same elements; or WHOLE. */

@@ -7,13 +7,6 @@
 #include "kernels.h"
 #include "operators.h"
 
-static bool view_same(const node *y, const operand *in, operand *out) {
-    (void)y;
-    memcpy(out->strides, in->strides, sizeof out->strides);
-    out->offset = in->offset;
-    return true;
-}
-
 static int cut_same(const node *y, int *axes) {
     (void)y;
     return axes[0];
@@ -23,7 +16,7 @@ static node *gradient_identity(node *y, node *g, int index) {
     (void)y, (void)index;
     return g;
 }
-OPERATOR(identity, .kind = VIEW, .differentiable = true, .view = view_same, .gradient = gradient_identity,
+OPERATOR(identity, .kind = VIEW, .differentiable = true, .view = operator_view_same, .gradient = gradient_identity,
          .batch = batch_leading, .cut = cut_same,
          .doc = "x itself, as a node of its own: what a gradient is taken with respect to.")
 
@@ -33,7 +26,7 @@ static node *build_detach(const operator *op, const argument *arguments) {
     node *x = arguments[0].tensor;
     return node_new(op, x->type, x->shape, 1, &x, 0, NULL);
 }
-OPERATOR(detach, .signature = "x", .kind = VIEW, .view = view_same, .build = build_detach, .batch = batch_leading, .cut = cut_same,
+OPERATOR(detach, .signature = "x", .kind = VIEW, .view = operator_view_same, .build = build_detach, .batch = batch_leading, .cut = cut_same,
          .samples = "x=randn(2,3) ; x:detach() ; i,j -> x(i,j)",
          .doc = "x as a constant: no gradient flows through it.")
 

@@ -306,7 +306,7 @@ static bool is_needed(const plan_graph *g, int number) {
 static void take_bytes(plan_graph *g, const item *i) {
     for (int input = 0; input < i->input_count; input++) {
         item *in = item_input(g, i, input);
-        if (in->op == NULL || strcmp(in->op->name, "cast") != 0) continue;
+        if (!is_called(in, "cast")) continue;
         const item *bytes = item_input(g, in, 0);
         if (bytes->type != UINT8 || !operand_is_contiguous(&bytes->look)) continue;
         g->inputs[i->input_begin + input] = number_of(g, bytes);

@@ -33,16 +33,9 @@ static bool is_output(const plan_graph *g, const item *i) {
     return false;
 }
 
-static bool view_as_it_is(const node *y, const operand *in, operand *out) {
-    (void)y;
-    memcpy(out->strides, in->strides, sizeof out->strides);
-    out->offset = in->offset;
-    return true;
-}
-
 /* --- bytes instead of numbers ------------------------------------------------------------------------------------------- */
 
-static const operator images_operator = {.name = "images", .kind = VIEW, .view = view_as_it_is};
+static const operator images_operator = {.name = "images", .kind = VIEW, .view = operator_view_same};
 
 /* Can it be a product of these images with numbers, and not with images, perhaps themselves? */
 static bool multiplies_images(plan_graph *g, item *product, int input, int number) {
@@ -64,12 +57,12 @@ void plan_take_images(plan_graph *g, item *i) {
     i->input_count = 1;
     i->type = UINT8;
     i->root = bytes->root;
-    view_as_it_is(NULL, &bytes->look, &i->look);
+    operator_view_same(NULL, &bytes->look, &i->look);
 }
 
 /* --- images where they lie ---------------------------------------------------------------------------------------------- */
 
-static const operator chosen_operator = {.name = "chosen", .kind = VIEW, .view = view_as_it_is};
+static const operator chosen_operator = {.name = "chosen", .kind = VIEW, .view = operator_view_same};
 
 /* Does a product take pixels of all images, in order, that are `batch`? */
 static bool takes_batch(plan_graph *g, item *reader, int input, int batch) {

@@ -70,7 +70,7 @@ static void find_stored(plan_graph *g) {
 static void place_concat_inputs(plan_graph *g) {
     for (int k = 0; k < g->item_count; k++) {
         const item *c = &g->items[k];
-        if (c->unit < 0 || g->units[c->unit].position < 0 || strcmp(c->op->name, "concat") != 0) continue;
+        if (c->unit < 0 || g->units[c->unit].position < 0 || !is_called(c, "concat")) continue;
         int64_t offset = 0;
         if (c->call->attributes[0] != 0) continue;
         for (int input = 0; input < c->input_count; offset += shape_elements(item_input(g, c, input)->shape), input++) {
@@ -285,7 +285,7 @@ static void operand_add(const plan_graph *g, plan *p, const item *i) {
 /* Has everything that a concat joins been computed where it belongs? */
 static bool is_in_place(const plan_graph *g, const item *i) {
     int64_t offset, place;
-    if (strcmp(i->op->name, "concat") != 0) return false;
+    if (!is_called(i, "concat")) return false;
     const item *home = final_home(g, i, &offset);
     for (int k = 0; k < i->input_count; k++) {
         const item *in = item_input(g, i, k);
@@ -402,7 +402,7 @@ static void assign_registers(fusion *f) {
 static bool divides_bytes(const fusion *f, int m) {
     const item *i = member(f, m), *x = item_input(f->graph, i, 0);
     int readers = 0;
-    if (strcmp(i->op->name, "div") != 0 || x->type != UINT8) return false;
+    if (!is_called(i, "div") || x->type != UINT8) return false;
     for (int other = 0; other < f->unit->member_count; other++)
         for (int k = 0; k < member(f, other)->input_count; k++) readers += item_input(f->graph, member(f, other), k) == x;
     return readers == 1;
