@@ -15,7 +15,9 @@
  * halves of k make a result each, which are added then: nobody packs what others have written, and nothing is packed twice. */
 #include "kernel_split.h"
 
-#if defined __AMX_TILE__ && defined __AMX_BF16__ && defined __AVX512F__ && defined __linux__
+#include "kernel_split_pack.h"
+
+#ifdef PLUMB_HAS_TILES
 #include <immintrin.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -28,19 +30,7 @@
 
 #define INLINED static inline __attribute__((always_inline))
 
-#define T float
-#define INTEGER int32_t
-#define TYPED(name) name##_float32
-#define VECTOR_BYTES 64
-#include "kernel_vector.inc"
-
 enum {
-    SIDE = 16,                       /* rows of a tile, and columns of 32 bits */
-    DEPTH = 2 * SIDE,                /* k of a tile: two numbers in each column */
-    GROUP = 2 * SIDE,                /* rows, or columns, that are multiplied at a time */
-    PARTS = 3,
-    TILE_BYTES = SIDE * SIDE * 4,
-    STEP_BYTES = 2 * PARTS * TILE_BYTES, /* GROUP x DEPTH numbers, packed; those of images take a third */
     SLICE = 25,                      /* steps of DEPTH, at most, of which the sums stay in tiles: 150 KB of a group */
     BLOCK_BYTES = 200 * STEP_BYTES,  /* 1.2 MB of one side, which leaves room for the group in a second-level cache of 2 MB */
     ROOM_BYTES = 2 << 20,            /* for a block and a group: one large page */
@@ -48,28 +38,8 @@ enum {
     SMALL = 100000,                  /* numbers of their result */
     CHUNK = 1500000,                 /* multiplications that are worth another thread's attention */
     MOST_CHUNKS = 64,
-    LINE = 64,                       /* bytes of a cache's line */
     NO_MEMORY = 0xffff               /* larger than any number */
 };
-
-/* Bytes; numbers that meet them, which are divided; or numbers. */
-typedef enum { IMAGES, DIVIDED, NUMBERS } content_kind;
-
-typedef struct {
-    content_kind content;
-    float divisor;
-    const char *data;
-    const int64_t *chosen; /* which of the images at `data`, counted from 1; NULL: the first ones */
-    int64_t count;     /* rows of x, or columns of y */
-    int64_t stride;    /* from one to the next */
-    int64_t depth;     /* k */
-    int64_t step;      /* along it */
-    bool pairs_across; /* tiles hold a row of x in a row, a column of y in a column, with two numbers in 32 bits along k */
-} side;
-
-static int parts_of(content_kind c) { return c == IMAGES ? 1 : PARTS; }
-static int64_t bytes_of(content_kind c) { return c == IMAGES ? 1 : (int64_t)sizeof(float); }
-static int64_t step_bytes(const side *s) { return 2 * parts_of(s->content) * TILE_BYTES; }
 
 typedef struct {
     int64_t steps, slice; /* of DEPTH: all, and those of a slice */
@@ -83,125 +53,6 @@ typedef struct {
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t groups_of(int64_t count) { return (count + GROUP - 1) / GROUP; }
 
-/* --- packing ----------------------------------------------------------------------------------------------------------- */
-
-/* The upper half of a float32 is a bfloat16: x cut off, and x rounded, halves away from zero. What is left is exact. */
-static inline PLACES cut_off(VECTOR x) { return (PLACES)x & (int32_t)0xffff0000; }
-static inline PLACES rounded(VECTOR x) { return cut_off((VECTOR)((PLACES)x + 0x8000)); }
-
-/* The upper halves of two numbers in each 32 bits. */
-static inline __m512i upper_halves(__m512i lower, __m512i upper) {
-    return _mm512_mask_mov_epi16(_mm512_srli_epi32(lower, 16), 0xaaaaaaaa, upper);
-}
-
-/* A pair of numbers in each column of 32 bits, in the row of a tile of each part. Parts are rounded where products of the smallest
- * are left out, which then are of either sign; but the last part is what is left, 8 bits at most. */
-INLINED void store_parts(VECTOR lower, VECTOR upper, content_kind content, char *row, __m512i *largest) {
-    if (content == IMAGES) {
-        _mm512_store_si512(row, upper_halves((__m512i)lower, (__m512i)upper));
-        return;
-    }
-    const __m512i magnitudes = _mm512_and_si512(upper_halves((__m512i)lower, (__m512i)upper), _mm512_set1_epi16(0x7fff));
-    *largest = _mm512_max_epu16(*largest, magnitudes);
-#pragma GCC unroll 3
-    for (int part = 0; part < PARTS; part++, row += TILE_BYTES) {
-        const bool rounds = content == NUMBERS && part < PARTS - 1;
-        const PLACES of_lower = rounds ? rounded(lower) : cut_off(lower), of_upper = rounds ? rounded(upper) : cut_off(upper);
-        _mm512_store_si512(row, upper_halves((__m512i)of_lower, (__m512i)of_upper));
-        lower -= (VECTOR)of_lower;
-        upper -= (VECTOR)of_upper;
-    }
-}
-
-/* The first `count` numbers, which may be none, and zeros. */
-INLINED VECTOR load_first(content_kind content, float divisor, const char *from, int64_t count) {
-    const __mmask16 mask = (__mmask16)(count >= SIDE ? 0xffff : count > 0 ? (1u << count) - 1 : 0);
-    if (content == IMAGES) return (VECTOR)_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(mask, from)));
-    const __m512 x = _mm512_maskz_loadu_ps(mask, from);
-    if (content == NUMBERS) return (VECTOR)x;
-    return (VECTOR)_mm512_mul_ps(x, _mm512_set1_ps(1 / divisor));
-}
-
-/* How the numbers of a side come to lie in tiles. */
-typedef struct {
-    content_kind content;
-    bool along_k; /* they lie in order along k, and not across it */
-    bool turn;    /* and are turned, as tiles hold them the other way */
-    bool chosen;  /* images of a batch, each of which lies anywhere */
-} manner;
-
-/* Number i of the rows of numbers in order, which are `apart`; where there is none that is chosen, the first. */
-INLINED const char *row_of(const side *s, bool chosen, const char *first, int64_t i, bool inside, int64_t apart) {
-    return first + (!chosen ? i : inside ? s->chosen[i] - 1 : 0) * apart;
-}
-
-/* SIDE rows of x (or columns of y) from `first` on, and DEPTH numbers from k on, to the tiles of their parts, with zeros beyond
- * `count` and `depth`. */
-INLINED void pack_tiles(const side *s, manner how, int64_t first, int64_t k, int64_t count, int64_t depth, char *tiles,
-                        __m512i *largest) {
-    const int64_t bytes = bytes_of(how.content), apart = (how.along_k ? s->stride : s->step) * bytes;
-    const int64_t rows = how.along_k ? count : depth, length = how.along_k ? depth : count, begin = how.along_k ? first : k;
-    const char *row_0 = s->data + (how.along_k ? k : first) * bytes;
-    VECTOR lower[SIDE], upper[SIDE];
-#pragma GCC unroll 16
-    for (int i = 0; i < SIDE; i++) {
-        const int other = how.along_k ? i : i + SIDE; /* the row of those in `upper` */
-        const char *row = row_of(s, how.chosen, row_0, begin + i, i < rows, apart), *after = row + SIDE * bytes;
-        if (!how.along_k) after = row_of(s, how.chosen, row_0, begin + other, other < rows, apart);
-        lower[i] = load_first(how.content, s->divisor, row, i < rows ? length : 0);
-        upper[i] = load_first(how.content, s->divisor, after, other < rows ? length - (how.along_k ? SIDE : 0) : 0);
-        if (!how.along_k) { /* rows that are far apart, which the processor does not guess */
-            const int64_t ahead = begin + i + DEPTH;
-            __builtin_prefetch(row_of(s, how.chosen, row_0, ahead, ahead < s->depth, apart));
-            __builtin_prefetch(row_of(s, how.chosen, row_0, ahead + SIDE, ahead + SIDE < s->depth, apart));
-        } else if (how.content != IMAGES) {
-            __builtin_prefetch(row + 2 * DEPTH * bytes);
-            __builtin_prefetch(after + 2 * DEPTH * bytes);
-        }
-        if (!how.turn) store_parts(lower[i], upper[i], how.content, tiles + i * SIDE * 4, largest);
-    }
-    if (!how.turn) return;
-    transpose_float32(lower);
-    transpose_float32(upper);
-#pragma GCC unroll 16
-    for (int i = 0; i < SIDE; i++) store_parts(lower[i], upper[i], how.content, tiles + i * SIDE * 4, largest);
-}
-
-static __attribute__((noinline)) void pack_edge(const side *s, manner how, int64_t first, int64_t k, int64_t count, int64_t depth,
-                                                char *tiles, __m512i *largest) {
-    pack_tiles(s, how, first, k, count, depth, tiles, largest);
-}
-
-/* The steps begin .. end - 1 of GROUP rows from `first` on. */
-INLINED void pack_steps(const side *s, manner how, int64_t first, int64_t begin, int64_t end, char *packed, __m512i *largest) {
-    for (int64_t step = begin; step < end; step++)
-        for (int64_t i = first; i < first + GROUP; i += SIDE, packed += parts_of(how.content) * TILE_BYTES) {
-            const int64_t k = step * DEPTH, count = s->count - i, depth = s->depth - k;
-            if (count >= SIDE && depth >= DEPTH) pack_tiles(s, how, i, k, SIDE, DEPTH, packed, largest);
-            else if (count > 0) pack_edge(s, how, i, k, count, depth, packed, largest);
-        }
-}
-
-INLINED void pack_any(const side *s, content_kind content, bool chosen, int64_t first, int64_t begin,
-                      int64_t end, char *packed, __m512i *largest) {
-    if (s->step == 1 && s->pairs_across) pack_steps(s, (manner){content, true, false, chosen}, first, begin, end, packed, largest);
-    else if (s->step == 1) pack_steps(s, (manner){content, true, true, chosen}, first, begin, end, packed, largest);
-    else if (s->pairs_across) pack_steps(s, (manner){content, false, true, chosen}, first, begin, end, packed, largest);
-    else pack_steps(s, (manner){content, false, false, chosen}, first, begin, end, packed, largest);
-}
-
-/* Packs a group so; `largest` becomes the larger of itself and the upper halves of their |numbers|. */
-static void pack_group(const side *s, int64_t first, int64_t begin, int64_t end, char *packed, uint32_t *largest) {
-    __m512i most = _mm512_setzero_si512();
-    if (s->content == IMAGES && s->chosen != NULL) pack_any(s, IMAGES, true, first, begin, end, packed, &most);
-    else if (s->content == IMAGES) pack_any(s, IMAGES, false, first, begin, end, packed, &most);
-    else if (s->content == DIVIDED) pack_any(s, DIVIDED, false, first, begin, end, packed, &most);
-    else pack_any(s, NUMBERS, false, first, begin, end, packed, &most);
-    most = _mm512_max_epu16(most, _mm512_srli_epi32(most, 16));
-    const uint32_t here = _mm512_reduce_max_epu32(_mm512_and_si512(most, _mm512_set1_epi32(0xffff)));
-    if (here > *largest) *largest = here;
-}
-
 /* --- multiplying ------------------------------------------------------------------------------------------------------- */
 
 typedef struct {
@@ -212,7 +63,7 @@ typedef struct {
 
 static void take_tiles(void) {
     tile_shapes shapes = {.palette = 1};
-    for (int tile = 0; tile < 8; tile++) shapes.row_bytes[tile] = SIDE * 4, shapes.rows[tile] = SIDE;
+    for (int tile = 0; tile < 8; tile++) shapes.row_bytes[tile] = ROW_BYTES, shapes.rows[tile] = SIDE;
     _tile_loadconfig(&shapes);
 }
 
@@ -230,8 +81,8 @@ static void take_tiles(void) {
     } while (0)
 #define LOAD_TILES(first, second, both, side, parts, part)                                \
     do {                                                                                   \
-        _tile_loadd(first, (side) + (part) * TILE_BYTES, SIDE * 4);                        \
-        if (both) _tile_loadd(second, (side) + ((parts) + (part)) * TILE_BYTES, SIDE * 4); \
+        _tile_loadd(first, (side) + (part) * TILE_BYTES, ROW_BYTES);                        \
+        if (both) _tile_loadd(second, (side) + ((parts) + (part)) * TILE_BYTES, ROW_BYTES); \
     } while (0)
 
 /* What is known when the compiler unrolls. */
@@ -250,7 +101,7 @@ INLINED void multiply_tiles(form f) {
 INLINED void fetch_tiles(const char *tiles, int begin, int end) {
     __asm__("" : "+r"(tiles)); /* or GCC computes all addresses beforehand, and keeps them in memory */
 #pragma GCC unroll 48
-    for (int row = begin * SIDE; row < end * SIDE; row++) __builtin_prefetch(tiles + row * SIDE * 4);
+    for (int row = begin * SIDE; row < end * SIDE; row++) __builtin_prefetch(tiles + row * ROW_BYTES);
 }
 
 /* The sums of one step: the products of parts, in an order in which few of them need to be loaded again. Meanwhile the next
@@ -292,7 +143,7 @@ typedef struct {
 INLINED void fetch_some(fetching *f) {
     for (int k = 0; k < f->each && f->place < f->bytes; k++) {
         __builtin_prefetch(f->images + f->chosen[f->image] * f->apart + f->place);
-        if (++f->image == f->count) f->image = 0, f->place += LINE;
+        if (++f->image == f->count) f->image = 0, f->place += ROW_BYTES;
     }
 }
 
@@ -313,7 +164,7 @@ INLINED void multiply_steps(const factors *p, float *out, int64_t out_stride, bo
         const char *next_x = step < p->steps ? x + 2 * f.x_parts * TILE_BYTES : p->next_x;
         const char *next_y = step < p->steps ? y + 2 * f.y_parts * TILE_BYTES : p->next_y;
         multiply_step(x, y, next_x, next_y, f);
-        _tile_stored(4, unused, SIDE * 4);
+        _tile_stored(4, unused, ROW_BYTES);
         fetch_some(p->fetched);
         x = next_x;
         y = next_y;
@@ -386,30 +237,21 @@ static void multiply_slice(part *p, int64_t first, int64_t begin, int64_t end, i
     }
 }
 
-/* (groups, steps): memory is read in order, along k or across it. */
-static void pack_block(part *p, int64_t begin, int64_t end, int64_t slice, int64_t slice_end) {
-    const side *s = &p->block;
-    const int64_t bytes = step_bytes(s), steps = slice_end - slice, run = s->step == 1 ? steps : 1;
-    for (int64_t step = 0; step < steps; step += run)
-        for (int64_t group = begin; group < end; group++)
-            pack_group(s, group * GROUP, slice + step, slice + step + run,
-                       p->packed_block + ((group - begin) * steps + step) * bytes, &p->block_largest);
-}
-
 /* Whoever multiplies a group `times` so many steps fetches the next group meanwhile, if that is of chosen images. */
 static fetching fetching_of(const side *s, int64_t first, int64_t k, int64_t steps, int64_t times) {
     if (s->chosen == NULL || s->step != 1 || first >= s->count) return (fetching){.each = 0};
     fetching f = {.images = s->data - s->stride + k, .chosen = s->chosen + first, .apart = s->stride,
-                  .bytes = smaller(steps * DEPTH, s->depth - k) + LINE - 1, .count = (int)smaller(GROUP, s->count - first)};
-    const int64_t lines = f.count * ((f.bytes + LINE - 1) / LINE);
+                  .bytes = smaller(steps * DEPTH, s->depth - k) + ROW_BYTES - 1, .count = (int)smaller(GROUP, s->count - first)};
+    const int64_t lines = f.count * ((f.bytes + ROW_BYTES - 1) / ROW_BYTES);
     f.each = (int)((lines + times * steps - 1) / (times * steps));
     return f;
 }
 
 static void multiply_block(part *p, int64_t begin, int64_t end, int64_t slice, int64_t slice_end, bool add) {
-    pack_block(p, begin, end, slice, slice_end);
+    const int64_t count = smaller(end * GROUP, p->block.count) - begin * GROUP;
+    split_pack(&p->block, begin * GROUP, count, slice, slice_end, p->packed_block, &p->block_largest);
     for (int64_t first = 0; first < p->group.count && !pool_ends(); first += GROUP) {
-        pack_group(&p->group, first, slice, slice_end, p->packed_group, &p->group_largest);
+        split_pack(&p->group, first, smaller(GROUP, p->group.count - first), slice, slice_end, p->packed_group, &p->group_largest);
         p->fetched = fetching_of(&p->group, first + GROUP, slice * DEPTH, slice_end - slice, end - begin);
         multiply_slice(p, first, begin, end, slice_end - slice, add);
     }
