@@ -143,7 +143,9 @@ typedef struct {
 #define WITH_COLUMNS(T, name)                    \
     WITH_COLUMN(column_add_##name, T, x + y[i])  \
     WITH_COLUMN(column_mul_##name, T, x * y[i])  \
-    WITH_COLUMN(column_multiply_add_##name, T, x * y[i] + z[i])
+    WITH_COLUMN(column_multiply_add_##name, T, x * y[i] + z[i])  \
+    WITH_COLUMN(column_subtract_multiply_##name, T, z[i] - x * y[i])  \
+    WITH_COLUMN(column_where_##name, T, x != 0 ? y[i] : z[i])
 WITH_COLUMNS(float, float32)
 WITH_COLUMNS(double, float64)
 
@@ -153,31 +155,42 @@ static elementwise_kernel *with_column(dtype type, elementwise_kernel *kernel) {
     if (kernel == elementwise_kernels_add[type]) return wide ? column_add_float64 : column_add_float32;
     if (kernel == elementwise_kernels_mul[type]) return wide ? column_mul_float64 : column_mul_float32;
     if (kernel == elementwise_kernels_multiply_add[type]) return wide ? column_multiply_add_float64 : column_multiply_add_float32;
+    if (kernel == elementwise_kernels_subtract_multiply[type]) return wide ? column_subtract_multiply_float64 : column_subtract_multiply_float32;
+    if (kernel == elementwise_kernels_where[type]) return wide ? column_where_float64 : column_where_float32;
     return NULL;
 }
 
-static bool is_column(const fused *f, fused_place place, const operand *operands) {
-    int readers = 0;
-    if (place >= 0 || f->loads[fused_operand(place)] != LOAD_GENERAL) return false;
-    const operand *a = &operands[fused_operand(place)];
-    if (a->shape.rank != 2 || a->strides[1] != 0) return false;
-    for (int s = 0; s < f->step_count; s++)
-        for (int k = 0; k < f->steps[s].input_count; k++) readers += f->steps[s].inputs[k] == place;
-    return readers == 1;
+/* Is this a column, or a number, which is as good? */
+static bool is_column(const fused *f, int operand_number, const operand *a) {
+    if (f->loads[operand_number] == LOAD_ONCE) return f->periods[operand_number] == 1;
+    return f->loads[operand_number] == LOAD_GENERAL && a->shape.rank == 2 && a->strides[1] == 0;
+}
+
+/* Where among its inputs a step has the place, and can take a column there: the first, or one of two factors or terms; or -1. */
+static int column_input(const fused *f, const fused_step *step, fused_place place) {
+    const int orders = step->kernel == elementwise_kernels_where[f->type] ? 1 : 2;
+    int found = -1, readers = 0;
+    for (int k = 0; k < step->input_count; k++) {
+        if (step->inputs[k] != place) continue;
+        found = k;
+        readers++;
+    }
+    return readers == 1 && found < orders && with_column(f->type, step->kernel) != NULL ? found : -1;
 }
 
 void fused_take_columns(fused *f, const operand *operands) {
-    for (int s = 0; s < f->step_count && dtype_is_float(f->type); s++) {
-        fused_step *step = &f->steps[s];
-        elementwise_kernel *kernel = with_column(f->type, step->kernel);
-        for (int k = 0; k < 2 && kernel != NULL && step->kernel != kernel; k++) {
-            const fused_place place = step->inputs[k];
-            if (!is_column(f, place, operands)) continue;
-            step->inputs[k] = step->inputs[0];
+    for (int i = 0; i < f->operand_count && dtype_is_float(f->type); i++) {
+        const fused_place place = -(i + 1);
+        bool all = is_column(f, i, &operands[i]);
+        for (int s = 0; s < f->step_count; s++) all = all && (!reads(&f->steps[s], place) || column_input(f, &f->steps[s], place) >= 0);
+        for (int s = 0; all && s < f->step_count; s++) {
+            fused_step *step = &f->steps[s];
+            if (!reads(step, place)) continue;
+            step->inputs[column_input(f, step, place)] = step->inputs[0];
             step->inputs[0] = place;
-            step->kernel = kernel;
-            f->loads[fused_operand(place)] = LOAD_COLUMN;
+            step->kernel = with_column(f->type, step->kernel);
         }
+        if (all) f->loads[i] = LOAD_COLUMN;
     }
 }
 
@@ -266,6 +279,10 @@ static char *operand_place(const fused *f, int i, const operand *a, int64_t begi
         case LOAD_REPEATED: return a->data + begin % f->periods[i] * bytes;
         case LOAD_ONCE: return f->periods[i] == 1 ? own : own + begin % f->periods[i] * bytes; /* a block may begin within a row */
         case LOAD_COLUMN: {
+            if (f->periods[i] == 1) {
+                *(column *)(void *)own = (column){a->data, 0, INT64_MAX, INT64_MAX};
+                break;
+            }
             const int64_t length = a->shape.size[1];
             const char *first = a->data + begin / length * a->strides[0] * bytes;
             *(column *)(void *)own = (column){first, a->strides[0], length, length - begin % length};
