@@ -26,7 +26,7 @@ typedef enum {
     LOAD_GENERAL,  /* any strides: gathered block by block */
     LOAD_BYTES,    /* row-major uint8, converted block by block */
     LOAD_DIRECT_BYTES, /* row-major uint8, for a step that converts it */
-    LOAD_COLUMN    /* a number for each row, for a step that goes by rows */
+    LOAD_COLUMN    /* a number for each row, or for all, for steps that go by rows */
 } fused_load;
 
 typedef struct {
@@ -49,7 +49,8 @@ void fused_choose_loads(fused *f, operand *operands);
 void fused_divide_bytes(fused *f, fused_step *step);
 /* Products that the next step adds to something, or subtracts, and nobody else reads, are computed in that step. */
 void fused_join_products(fused *f);
-/* Steps that add a column to something, or multiply by it, and alone read it, take its numbers one by one. */
+/* Steps that add a column to something, multiply by it or choose by it take its numbers one by one, and so they take single numbers:
+ * these then need no room in the cache. */
 void fused_take_columns(fused *f, const operand *operands);
 void fused_run(const fused *f, const operand *operands);
 
