@@ -121,7 +121,7 @@ void fused_join_products(fused *f) {
     f->step_count = kept;
 }
 
-/* A column as a block meets it. */
+/* A column as a block meets it. A number is one whose first row never ends. */
 typedef struct {
     const char *first;
     int64_t step, length, left; /* between its numbers; of rows, and of the first row */
@@ -160,37 +160,44 @@ static elementwise_kernel *with_column(dtype type, elementwise_kernel *kernel) {
     return NULL;
 }
 
-/* Is this a column, or a number, which is as good? */
-static bool is_column(const fused *f, int operand_number, const operand *a) {
-    if (f->loads[operand_number] == LOAD_ONCE) return f->periods[operand_number] == 1;
-    return f->loads[operand_number] == LOAD_GENERAL && a->shape.rank == 2 && a->strides[1] == 0;
-}
-
-/* Where among its inputs a step has the place, and can take a column there: the first, or one of two factors or terms; or -1. */
+/* Where among its inputs a step has the place, if it can take a column there: the first, or one of two terms or factors. Else -1. */
 static int column_input(const fused *f, const fused_step *step, fused_place place) {
-    const int orders = step->kernel == elementwise_kernels_where[f->type] ? 1 : 2;
-    int found = -1, readers = 0;
+    const int places = step->kernel == elementwise_kernels_where[f->type] ? 1 : 2;
+    int found = -1, times = 0;
     for (int k = 0; k < step->input_count; k++) {
         if (step->inputs[k] != place) continue;
         found = k;
+        times++;
+    }
+    return times == 1 && found < places && with_column(f->type, step->kernel) != NULL ? found : -1;
+}
+
+/* Is this a column that one step reads, or a number, and can all its readers take it as a column? Rows may be short, and each reader
+ * runs through them: a column that several read is gathered for all of them instead. */
+static bool becomes_column(const fused *f, int number, const operand *a) {
+    const fused_place place = fused_operand(number);
+    int readers = 0;
+    for (int s = 0; s < f->step_count; s++) {
+        if (!reads(&f->steps[s], place)) continue;
+        if (column_input(f, &f->steps[s], place) < 0) return false;
         readers++;
     }
-    return readers == 1 && found < orders && with_column(f->type, step->kernel) != NULL ? found : -1;
+    if (f->loads[number] == LOAD_ONCE) return f->periods[number] == 1;
+    return f->loads[number] == LOAD_GENERAL && a->shape.rank == 2 && a->strides[1] == 0 && readers == 1;
 }
 
 void fused_take_columns(fused *f, const operand *operands) {
     for (int i = 0; i < f->operand_count && dtype_is_float(f->type); i++) {
-        const fused_place place = -(i + 1);
-        bool all = is_column(f, i, &operands[i]);
-        for (int s = 0; s < f->step_count; s++) all = all && (!reads(&f->steps[s], place) || column_input(f, &f->steps[s], place) >= 0);
-        for (int s = 0; all && s < f->step_count; s++) {
+        const fused_place place = fused_operand(i);
+        if (!becomes_column(f, i, &operands[i])) continue;
+        f->loads[i] = LOAD_COLUMN;
+        for (int s = 0; s < f->step_count; s++) {
             fused_step *step = &f->steps[s];
             if (!reads(step, place)) continue;
             step->inputs[column_input(f, step, place)] = step->inputs[0];
             step->inputs[0] = place;
             step->kernel = with_column(f->type, step->kernel);
         }
-        if (all) f->loads[i] = LOAD_COLUMN;
     }
 }
 

@@ -22,7 +22,8 @@ typedef struct {
 typedef enum {
     LOAD_DIRECT,   /* row-major: steps read it where it lies */
     LOAD_REPEATED, /* row-major and then again from the start, where some block ends: likewise */
-    LOAD_ONCE,     /* in a register from the start: a number, or rows that are much shorter than a block */
+    LOAD_ONCE,     /* in a register from the start: a number that some step cannot take as a column, or rows that are much shorter than
+                    * a block */
     LOAD_GENERAL,  /* any strides: gathered block by block */
     LOAD_BYTES,    /* row-major uint8, converted block by block */
     LOAD_DIRECT_BYTES, /* row-major uint8, for a step that converts it */
@@ -38,7 +39,7 @@ typedef struct {
     bool from_afar;     /* operands have left the caches by then */
     fused_step steps[2 * FUSED_MAX_STEPS]; /* the work, then delayed stores */
     fused_load loads[FUSED_MAX_REGISTERS]; /* by operand */
-    int64_t periods[FUSED_MAX_REGISTERS];  /* by operand: elements of a repeated one */
+    int64_t periods[FUSED_MAX_REGISTERS];  /* by operand: elements of a repeated one; 1: a number */
     int registers[FUSED_MAX_REGISTERS];    /* by operand: where a loaded one goes */
 } fused;
 
@@ -49,8 +50,8 @@ void fused_choose_loads(fused *f, operand *operands);
 void fused_divide_bytes(fused *f, fused_step *step);
 /* Products that the next step adds to something, or subtracts, and nobody else reads, are computed in that step. */
 void fused_join_products(fused *f);
-/* Steps that add a column to something, multiply by it or choose by it take its numbers one by one, and so they take single numbers:
- * these then need no room in the cache. */
+/* A step that adds a column to something, multiplies by it or chooses by it, and alone reads it, takes its numbers one by one. So do all
+ * steps that read a single number, if each of them can: it then needs no room in the cache. */
 void fused_take_columns(fused *f, const operand *operands);
 void fused_run(const fused *f, const operand *operands);
 

@@ -143,7 +143,7 @@ typedef struct {
 INLINED void fetch_some(fetching *f) {
     for (int k = 0; k < f->each && f->place < f->bytes; k++) {
         __builtin_prefetch(f->images + f->chosen[f->image] * f->apart + f->place);
-        if (++f->image == f->count) f->image = 0, f->place += ROW_BYTES;
+        if (++f->image == f->count) f->image = 0, f->place += CACHE_LINE;
     }
 }
 
@@ -241,8 +241,8 @@ static void multiply_slice(part *p, int64_t first, int64_t begin, int64_t end, i
 static fetching fetching_of(const side *s, int64_t first, int64_t k, int64_t steps, int64_t times) {
     if (s->chosen == NULL || s->step != 1 || first >= s->count) return (fetching){.each = 0};
     fetching f = {.images = s->data - s->stride + k, .chosen = s->chosen + first, .apart = s->stride,
-                  .bytes = smaller(steps * DEPTH, s->depth - k) + ROW_BYTES - 1, .count = (int)smaller(GROUP, s->count - first)};
-    const int64_t lines = f.count * ((f.bytes + ROW_BYTES - 1) / ROW_BYTES);
+                  .bytes = smaller(steps * DEPTH, s->depth - k) + CACHE_LINE - 1, .count = (int)smaller(GROUP, s->count - first)};
+    const int64_t lines = f.count * ((f.bytes + CACHE_LINE - 1) / CACHE_LINE);
     f.each = (int)((lines + times * steps - 1) / (times * steps));
     return f;
 }

@@ -21,7 +21,8 @@ static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 /* The upper half of a float32 is a bfloat16: x cut off. */
 static inline PLACES cut_off(VECTOR x) { return (PLACES)x & (int32_t)0xffff0000; }
 
-/* The upper halves of two numbers in each 32 bits, by one instruction: bytes 2 and 3 of each lower one take the place of 0 and 1. */
+/* The upper halves of two numbers in each 32 bits, by one instruction: bytes 2 and 3 of each lower one take the place of 0 and 1; the
+ * mask leaves the other bytes as they are, whatever stands for them here. */
 static inline __m512i upper_halves(VECTOR lower, VECTOR upper) {
     const __m512i to_lower = _mm512_set4_epi32(0x8f8e0f0e, 0x8b8a0b0a, 0x87860706, 0x83820302);
     return _mm512_mask_shuffle_epi8((__m512i)upper, 0x3333333333333333, (__m512i)lower, to_lower);
@@ -136,11 +137,17 @@ INLINED void pack_along(const side *s, content_kind content, int64_t first, int6
     }
 }
 
-static lines lines_at(const side *s, int64_t first, int64_t k) {
-    lines l = {.count = {up_to_side(s->depth - k), up_to_side(s->depth - k - SIDE)}};
-    for (int i = 0; i < DEPTH; i++)
-        l.of[i / SIDE][i % SIDE] = line_of(s, smaller(k + i, s->depth - 1)) + first * bytes_of(s->content);
-    return l;
+/* The DEPTH lines from k on, where they hold number `first`; those that are not there, anywhere. */
+static void find_lines(const side *s, int64_t first, int64_t k, lines *l) {
+    const int64_t apart = s->step * bytes_of(s->content), count = smaller(s->depth - k, DEPTH);
+    const char *data = s->data + first * bytes_of(s->content), *line = data + k * apart;
+    const char **of = &l->of[0][0];
+    l->count[0] = up_to_side(count);
+    l->count[1] = up_to_side(count - SIDE);
+    if (s->chosen == NULL)
+        for (int i = 0; i < DEPTH; i++) of[i] = i < count ? line + i * apart : data;
+    else
+        for (int i = 0; i < DEPTH; i++) of[i] = i < count ? data + (s->chosen[k + i] - 1) * apart : data;
 }
 
 /* In order across k: DEPTH lines make the tiles of a step. Meanwhile the next ones are fetched, as the processor does not guess where
@@ -149,18 +156,19 @@ INLINED void pack_across(const side *s, content_kind content, int64_t first, int
                          __m512i *largest) {
     const float factor = 1 / s->divisor;
     const int64_t bytes = bytes_of(content), tile_bytes = parts_of(content) * TILE_BYTES, group_bytes = (end - begin) * 2 * tile_bytes;
-    lines here = lines_at(s, first, begin * DEPTH);
+    lines found[2];
+    find_lines(s, first, begin * DEPTH, &found[begin % 2]);
     for (int64_t step = begin; step < end; step++, packed += 2 * tile_bytes) {
-        const lines next = lines_at(s, first, (step + 1) * DEPTH);
+        const lines *here = &found[step % 2], *next = &found[1 - step % 2];
+        find_lines(s, first, (step + 1) * DEPTH, &found[1 - step % 2]);
         for (int64_t i = 0; i < count; i += SIDE) {
             char *tile = packed + i / GROUP * group_bytes + i % GROUP / SIDE * tile_bytes;
-            for (int j = 0; j < SIDE && i * bytes % ROW_BYTES == 0; j++) {
-                __builtin_prefetch(next.of[0][j] + i * bytes);
-                __builtin_prefetch(next.of[1][j] + i * bytes);
+            for (int j = 0; j < SIDE && i * bytes % CACHE_LINE == 0; j++) {
+                __builtin_prefetch(next->of[0][j] + i * bytes);
+                __builtin_prefetch(next->of[1][j] + i * bytes);
             }
-            pack_tile(&here, (taken){content, false, i * bytes, {count - i, count - i}, factor}, s->pairs_across, tile, largest);
+            pack_tile(here, (taken){content, false, i * bytes, {count - i, count - i}, factor}, s->pairs_across, tile, largest);
         }
-        here = next;
     }
 }
 

@@ -14,9 +14,10 @@ enum {
     DEPTH = 2 * SIDE,                    /* k of a tile: two numbers in each column */
     GROUP = 2 * SIDE,                    /* rows, or columns, that are multiplied at a time */
     PARTS = 3,
-    ROW_BYTES = 4 * SIDE,                /* of a tile; a line of a cache */
+    ROW_BYTES = 4 * SIDE,                /* of a tile */
     TILE_BYTES = SIDE * ROW_BYTES,
-    STEP_BYTES = 2 * PARTS * TILE_BYTES  /* GROUP x DEPTH numbers, packed; those of images take a third */
+    STEP_BYTES = 2 * PARTS * TILE_BYTES, /* GROUP x DEPTH numbers, packed; those of images take a third */
+    CACHE_LINE = 64                      /* bytes */
 };
 
 /* Bytes; numbers that meet them, which are divided; or numbers. */
@@ -39,7 +40,7 @@ static inline int64_t bytes_of(content_kind c) { return c == IMAGES ? 1 : (int64
 static inline int64_t step_bytes(const side *s) { return 2 * parts_of(s->content) * TILE_BYTES; }
 
 /* packed (groups, steps, 2 tiles, parts) = `count` rows (or columns) from `first` on, at the steps begin .. end - 1 of DEPTH, with zeros
- * where a tile is not filled. `largest` becomes the larger of itself and the upper halves of their |numbers|; images' are not counted. */
+ * where a tile is not filled; a second tile of which there is nothing is not written. `largest` becomes the larger of itself and the upper halves of their |numbers|; images' are not counted. */
 void split_pack(const side *s, int64_t first, int64_t count, int64_t begin, int64_t end, char *packed, uint32_t *largest);
 
 #endif
