@@ -155,12 +155,14 @@ static elementwise_kernel *with_column(dtype type, elementwise_kernel *kernel) {
     if (kernel == elementwise_kernels_add[type]) return wide ? column_add_float64 : column_add_float32;
     if (kernel == elementwise_kernels_mul[type]) return wide ? column_mul_float64 : column_mul_float32;
     if (kernel == elementwise_kernels_multiply_add[type]) return wide ? column_multiply_add_float64 : column_multiply_add_float32;
-    if (kernel == elementwise_kernels_subtract_multiply[type]) return wide ? column_subtract_multiply_float64 : column_subtract_multiply_float32;
+    if (kernel == elementwise_kernels_subtract_multiply[type])
+        return wide ? column_subtract_multiply_float64 : column_subtract_multiply_float32;
     if (kernel == elementwise_kernels_where[type]) return wide ? column_where_float64 : column_where_float32;
     return NULL;
 }
 
-/* Where among its inputs a step has the place, if it can take a column there: the first, or one of two terms or factors. Else -1. */
+/* Where among its inputs a step has the place, if it can take a column there: the first, or one of two terms or factors. Else -1.
+ * */
 static int column_input(const fused *f, const fused_step *step, fused_place place) {
     const int places = step->kernel == elementwise_kernels_where[f->type] ? 1 : 2;
     int found = -1, times = 0;
@@ -172,8 +174,8 @@ static int column_input(const fused *f, const fused_step *step, fused_place plac
     return times == 1 && found < places && with_column(f->type, step->kernel) != NULL ? found : -1;
 }
 
-/* Is this a column that one step reads, or a number, and can all its readers take it as a column? Rows may be short, and each reader
- * runs through them: a column that several read is gathered for all of them instead. */
+/* Is this a column that one step reads, or a number, and can all its readers take it as a column? Rows may be short, and each
+ * reader runs through them: a column that several read is gathered for all of them instead. */
 static bool becomes_column(const fused *f, int number, const operand *a) {
     const fused_place place = fused_operand(number);
     int readers = 0;
@@ -258,7 +260,8 @@ static void load_general(const operand *a, int64_t begin, int64_t count, char *o
     }
 }
 
-/* Fills what blocks of `count` read with a number, or with repeated rows: one more than that, since a block may begin within one. */
+/* Fills what blocks of `count` read with a number, or with repeated rows: one more than that, since a block may begin within one.
+ * */
 static void load_once(const operand *a, int64_t count, char *out) {
     int64_t bytes = (int64_t)dtype_bytes(a->type), period = period_of(a), room = FUSED_BLOCK_BYTES / bytes;
     if (period == 1) {

@@ -22,8 +22,7 @@ typedef struct {
 typedef enum {
     LOAD_DIRECT,   /* row-major: steps read it where it lies */
     LOAD_REPEATED, /* row-major and then again from the start, where some block ends: likewise */
-    LOAD_ONCE,     /* in a register from the start: a number that some step cannot take as a column, or rows that are much shorter than
-                    * a block */
+    LOAD_ONCE,     /* in a register from the start: rows much shorter than a block, or a number that not all steps take as a column */
     LOAD_GENERAL,  /* any strides: gathered block by block */
     LOAD_BYTES,    /* row-major uint8, converted block by block */
     LOAD_DIRECT_BYTES, /* row-major uint8, for a step that converts it */
@@ -50,8 +49,8 @@ void fused_choose_loads(fused *f, operand *operands);
 void fused_divide_bytes(fused *f, fused_step *step);
 /* Products that the next step adds to something, or subtracts, and nobody else reads, are computed in that step. */
 void fused_join_products(fused *f);
-/* A step that adds a column to something, multiplies by it or chooses by it, and alone reads it, takes its numbers one by one. So do all
- * steps that read a single number, if each of them can: it then needs no room in the cache. */
+/* A step that adds a column to something, multiplies by it or chooses by it, and alone reads it, takes its numbers one by one. So
+ * do all steps that read a single number, if each of them can: it then needs no room in the cache. */
 void fused_take_columns(fused *f, const operand *operands);
 void fused_run(const fused *f, const operand *operands);
 

@@ -50,7 +50,6 @@ typedef struct {
     uint32_t largest[2][MOST_CHUNKS]; /* the upper halves of the largest |numbers| of rows and of columns */
 } split;
 
-static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t groups_of(int64_t count) { return (count + GROUP - 1) / GROUP; }
 
 /* --- multiplying ------------------------------------------------------------------------------------------------------- */
@@ -272,8 +271,8 @@ static side side_part(side s, int64_t begin, int64_t end) {
 /* The groups of one side in a block. */
 static int64_t block_groups(const side *s, int64_t slice) { return BLOCK_BYTES / (slice * step_bytes(s)); }
 
-/* What packing a row (or column) takes, in any unit, for each of its parts: within a group, and where it goes through the second-level
- * cache. Pixels of chosen images are AFAR, most of all where a group takes a few of each. */
+/* What packing a row (or column) takes, in any unit, for each of its parts: within a group, and where it goes through the
+ * second-level cache. Pixels of chosen images are AFAR, most of all where a group takes a few of each. */
 enum { IN_GROUP = 4, BY_CACHE = 5, AFAR = 8, AFAR_IN_GROUP = 10 };
 
 static int packing_each(const side *s, bool in_group) {
@@ -359,9 +358,9 @@ static void add_halves_task(void *context, int64_t chunk) {
 static bool in_order(matrix a) { return a.row_stride == 1 || a.column_stride == 1; }
 
 /* What it takes that threads read what others have written, which these then write again, in the unit of packing_cost: for rows (or
- * columns) of k numbers, where there are r by c parts. Before and after, threads work by rows: where the result is cut by columns, half
- * of it is read by others, and half of images that were not there before. Weights, which meet images, were changed by those who now
- * have their columns, or else half of them by others. */
+ * columns) of k numbers, where there are r by c parts. Before and after, threads work by rows: where the result is cut by columns,
+ * half of it is read by others, and half of images that were not there before. Weights, which meet images, were changed by those
+ * who now have their columns, or else half of them by others. */
 static int64_t exchange_cost(const split *p, int64_t r, int64_t c) {
     enum { EXCHANGED = 12 };
     int64_t read = 0;

@@ -1,5 +1,5 @@
-/* Numbers lie in order along k, or across it, in lines that begin far apart. SIDE or DEPTH lines at a time go into tiles, from where
- * they begin to where they end: their beginnings are looked up once. */
+/* Numbers lie in order along k, or across it, in lines that begin far apart. SIDE or DEPTH lines at a time go into tiles, from
+ * where they begin to where they end: their beginnings are looked up once. */
 #include "kernel_split_pack.h"
 
 #ifdef PLUMB_HAS_TILES
@@ -14,23 +14,21 @@
 #define VECTOR_BYTES 64
 #include "kernel_vector.inc"
 
-static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-
 /* --- a row of a tile --------------------------------------------------------------------------------------------------- */
 
 /* The upper half of a float32 is a bfloat16: x cut off. */
 static inline PLACES cut_off(VECTOR x) { return (PLACES)x & (int32_t)0xffff0000; }
 
-/* The upper halves of two numbers in each 32 bits, by one instruction: bytes 2 and 3 of each lower one take the place of 0 and 1; the
- * mask leaves the other bytes as they are, whatever stands for them here. */
+/* The upper halves of two numbers in each 32 bits, by one instruction: bytes 2 and 3 of each lower one take the place of 0 and 1;
+ * the mask leaves the other bytes as they are, whatever stands for them here. */
 static inline __m512i upper_halves(VECTOR lower, VECTOR upper) {
     const __m512i to_lower = _mm512_set4_epi32(0x8f8e0f0e, 0x8b8a0b0a, 0x87860706, 0x83820302);
     return _mm512_mask_shuffle_epi8((__m512i)upper, 0x3333333333333333, (__m512i)lower, to_lower);
 }
 
-/* A pair of numbers in each column of 32 bits, in the row of a tile of each part. What a part leaves is exact. Parts are rounded, halves
- * away from zero, where products of the smallest are left out, which then are of either sign; but the last part is what is left, 8 bits
- * at most. */
+/* A pair of numbers in each column of 32 bits, in the row of a tile of each part. What a part leaves is exact. Parts are rounded,
+ * halves away from zero, where products of the smallest are left out, which then are of either sign; but the last part is what is
+ * left, 8 bits at most. */
 INLINED void store_parts(VECTOR lower, VECTOR upper, content_kind content, char *row, __m512i *largest) {
     *largest = _mm512_max_epu16(*largest, _mm512_and_si512(upper_halves(lower, upper), _mm512_set1_epi16(0x7fff)));
 #pragma GCC unroll 3
@@ -48,15 +46,15 @@ static inline uint32_t first_bits(int64_t count) { return count >= 32 ? UINT32_M
 
 /* --- a tile ------------------------------------------------------------------------------------------------------------ */
 
-/* Lines of which a tile is made: those of the lower halves of its 32 bits, and of the upper. In order along k these are the same, SIDE
- * numbers further on; in order across k they are the next SIDE lines. Some may not be there. */
+/* Lines of which a tile is made: those of the lower halves of its 32 bits, and of the upper. In order along k these are the same,
+ * SIDE numbers further on; in order across k they are the next SIDE lines. Some may not be there. */
 typedef struct {
     const char *of[2][SIDE];
     int count[2];
 } lines;
 
-/* What of them goes into a tile: numbers `at` bytes from where lines begin, where so many are left. If it is whole, no line is missing
- * and no number. */
+/* What of them goes into a tile: numbers `at` bytes from where lines begin, where so many are left. If it is whole, no line is
+ * missing and no number. */
 typedef struct {
     content_kind content;
     bool whole;
@@ -114,26 +112,23 @@ INLINED void pack_tile(const lines *l, taken t, bool as_columns, char *tile, __m
 
 static int up_to_side(int64_t count) { return (int)(count < 0 ? 0 : smaller(count, SIDE)); }
 
-/* Where line i begins, which may lie anywhere if it is that of a chosen image. */
-static const char *line_of(const side *s, int64_t i) {
-    const int64_t apart = s->step == 1 ? s->stride : s->step;
-    return s->data + (s->chosen != NULL ? s->chosen[i] - 1 : i) * apart * bytes_of(s->content);
-}
-
 /* In order along k: SIDE lines make the tiles of all steps. */
 INLINED void pack_along(const side *s, content_kind content, int64_t first, int64_t count, int64_t begin, int64_t end, char *packed,
                         __m512i *largest) {
     const float factor = 1 / s->divisor;
-    const int64_t bytes = bytes_of(content), tile_bytes = parts_of(content) * TILE_BYTES, group_bytes = (end - begin) * 2 * tile_bytes;
+    const int64_t bytes = bytes_of(content), tile_bytes = parts_of(content) * TILE_BYTES;
+    const int64_t group_bytes = (end - begin) * 2 * tile_bytes;
     for (int64_t i = 0; i < count; i += SIDE) {
         char *tile = packed + i / GROUP * group_bytes + i % GROUP / SIDE * tile_bytes;
         lines l = {.count = {up_to_side(count - i), up_to_side(count - i)}};
         for (int j = 0; j < SIDE; j++) {
-            l.of[0][j] = line_of(s, first + i + (j < l.count[0] ? j : 0));
+            const int64_t line = first + i + (j < l.count[0] ? j : 0);
+            l.of[0][j] = s->data + (s->chosen != NULL ? s->chosen[line] - 1 : line) * s->stride * bytes;
             l.of[1][j] = l.of[0][j] + SIDE * bytes;
         }
         for (int64_t k = begin * DEPTH; k < end * DEPTH; k += DEPTH, tile += 2 * tile_bytes)
-            pack_tile(&l, (taken){content, false, k * bytes, {s->depth - k, s->depth - k - SIDE}, factor}, !s->pairs_across, tile, largest);
+            pack_tile(&l, (taken){content, false, k * bytes, {s->depth - k, s->depth - k - SIDE}, factor}, !s->pairs_across, tile,
+                      largest);
     }
 }
 
@@ -150,12 +145,13 @@ static void find_lines(const side *s, int64_t first, int64_t k, lines *l) {
         for (int i = 0; i < DEPTH; i++) of[i] = i < count ? data + (s->chosen[k + i] - 1) * apart : data;
 }
 
-/* In order across k: DEPTH lines make the tiles of a step. Meanwhile the next ones are fetched, as the processor does not guess where
- * they are. */
+/* In order across k: DEPTH lines make the tiles of a step. Meanwhile the next ones are fetched, as the processor does not guess
+ * where they are. */
 INLINED void pack_across(const side *s, content_kind content, int64_t first, int64_t count, int64_t begin, int64_t end, char *packed,
                          __m512i *largest) {
     const float factor = 1 / s->divisor;
-    const int64_t bytes = bytes_of(content), tile_bytes = parts_of(content) * TILE_BYTES, group_bytes = (end - begin) * 2 * tile_bytes;
+    const int64_t bytes = bytes_of(content), tile_bytes = parts_of(content) * TILE_BYTES;
+    const int64_t group_bytes = (end - begin) * 2 * tile_bytes;
     lines found[2];
     find_lines(s, first, begin * DEPTH, &found[begin % 2]);
     for (int64_t step = begin; step < end; step++, packed += 2 * tile_bytes) {
@@ -172,8 +168,8 @@ INLINED void pack_across(const side *s, content_kind content, int64_t first, int
     }
 }
 
-INLINED void pack_content(const side *s, content_kind content, int64_t first, int64_t count, int64_t begin, int64_t end, char *packed,
-                          __m512i *largest) {
+INLINED void pack_content(const side *s, content_kind content, int64_t first, int64_t count, int64_t begin, int64_t end,
+                          char *packed, __m512i *largest) {
     if (s->step == 1) pack_along(s, content, first, count, begin, end, packed, largest);
     else pack_across(s, content, first, count, begin, end, packed, largest);
 }

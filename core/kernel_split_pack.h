@@ -35,12 +35,14 @@ typedef struct {
     bool pairs_across; /* tiles hold a row of x in a row, a column of y in a column, with two numbers in 32 bits along k */
 } side;
 
+static inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int parts_of(content_kind c) { return c == IMAGES ? 1 : PARTS; }
 static inline int64_t bytes_of(content_kind c) { return c == IMAGES ? 1 : (int64_t)sizeof(float); }
 static inline int64_t step_bytes(const side *s) { return 2 * parts_of(s->content) * TILE_BYTES; }
 
-/* packed (groups, steps, 2 tiles, parts) = `count` rows (or columns) from `first` on, at the steps begin .. end - 1 of DEPTH, with zeros
- * where a tile is not filled; a second tile of which there is nothing is not written. `largest` becomes the larger of itself and the upper halves of their |numbers|; images' are not counted. */
+/* packed (groups, steps, 2 tiles, parts) = `count` rows (or columns) from `first` on, at the steps begin .. end - 1 of DEPTH, with
+ * zeros where a tile is not filled; a second tile of which there is nothing is not written. `largest` becomes the larger of itself
+ * and the upper halves of their |numbers|; images' are not counted. */
 void split_pack(const side *s, int64_t first, int64_t count, int64_t begin, int64_t end, char *packed, uint32_t *largest);
 
 #endif
