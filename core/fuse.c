@@ -140,11 +140,11 @@ typedef struct {
             for (int64_t i = done; i < done + length; i++) r[i] = value;                                           \
         }                                                                                                          \
     }
-#define WITH_COLUMNS(T, name)                    \
-    WITH_COLUMN(column_add_##name, T, x + y[i])  \
-    WITH_COLUMN(column_mul_##name, T, x * y[i])  \
-    WITH_COLUMN(column_multiply_add_##name, T, x * y[i] + z[i])  \
-    WITH_COLUMN(column_subtract_multiply_##name, T, z[i] - x * y[i])  \
+#define WITH_COLUMNS(T, name)                                        \
+    WITH_COLUMN(column_add_##name, T, x + y[i])                      \
+    WITH_COLUMN(column_mul_##name, T, x * y[i])                      \
+    WITH_COLUMN(column_multiply_add_##name, T, x * y[i] + z[i])      \
+    WITH_COLUMN(column_subtract_multiply_##name, T, z[i] - x * y[i]) \
     WITH_COLUMN(column_where_##name, T, x != 0 ? y[i] : z[i])
 WITH_COLUMNS(float, float32)
 WITH_COLUMNS(double, float64)
@@ -161,8 +161,8 @@ static elementwise_kernel *with_column(dtype type, elementwise_kernel *kernel) {
     return NULL;
 }
 
-/* Where among its inputs a step has the place, if it can take a column there: the first, or one of two terms or factors. Else -1.
- * */
+/* Where among its inputs a step has the place, if it can take a column there, else -1: as the first, or one of two terms or
+ * factors. */
 static int column_input(const fused *f, const fused_step *step, fused_place place) {
     const int places = step->kernel == elementwise_kernels_where[f->type] ? 1 : 2;
     int found = -1, times = 0;
@@ -260,8 +260,7 @@ static void load_general(const operand *a, int64_t begin, int64_t count, char *o
     }
 }
 
-/* Fills what blocks of `count` read with a number, or with repeated rows: one more than that, since a block may begin within one.
- * */
+/* Fills what blocks of `count` read with a number, or with repeated rows: one more than that, since a block may begin within one. */
 static void load_once(const operand *a, int64_t count, char *out) {
     int64_t bytes = (int64_t)dtype_bytes(a->type), period = period_of(a), room = FUSED_BLOCK_BYTES / bytes;
     if (period == 1) {

@@ -8,8 +8,9 @@
  * Where one side is images, bytes, these have one part, and three products are all: the other side is divided by their divisor
  * instead. Those of a batch are read where they lie in the data set, and fetched from there while others are multiplied.
  *
- * Each thread computes a part of the result in memory of its own: it packs a block of one side (kernel_split_pack.c), which stays in its
- * second-level cache, and the other side group by group. Each number of the result is one sum in a fixed order, whatever the threads.
+ * Each thread computes a part of the result in memory of its own: it packs a block of one side (kernel_split_pack.c), which stays
+ * in its second-level cache, and the other side group by group. Each number of the result is one sum in a fixed order, whatever the
+ * threads.
  *
  * In the gradient of weights k is the batch, and each thread has written the rows of a part of it. Where the weights are few, two
  * halves of k make a result each, which are added then: nobody packs what others have written, and nothing is packed twice. */
@@ -27,8 +28,6 @@
 #include <unistd.h>
 
 #include "pool.h"
-
-#define INLINED static inline __attribute__((always_inline))
 
 enum {
     SLICE = 25,                      /* steps of DEPTH, at most, of which the sums stay in tiles: 150 KB of a group */

@@ -6,8 +6,6 @@
 #include <immintrin.h>
 #include <string.h>
 
-#define INLINED static inline __attribute__((always_inline))
-
 #define T float
 #define INTEGER int32_t
 #define TYPED(name) name##_float32

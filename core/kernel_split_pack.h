@@ -8,6 +8,7 @@
 #if defined __AMX_TILE__ && defined __AMX_BF16__ && defined __AVX512F__ && defined __linux__
 #define PLUMB_HAS_TILES
 #endif
+#define INLINED static inline __attribute__((always_inline))
 
 enum {
     SIDE = 16,                           /* rows of a tile, and columns of 32 bits */
