@@ -34,7 +34,7 @@ describe("Philox 4x32-10", function()
     for _, key in ipairs { { 1, 0 }, { -1, -1 }, { 0x299f31d0a4093822, 0x0370734413198a2e }, { 123456789, 1 << 40 } } do
       local seed, stream = table.unpack(key)
       for _, dtype in ipairs { "float32", "float64" } do
-        for i, value in ipairs(numbers("uniform", 33, dtype, seed, stream)) do
+        for i, value in ipairs(numbers("uniform", 2 * 64 + 33, dtype, seed, stream)) do
           assert.are.equal(support.uniform(seed, stream, i, dtype), value)
         end
         local tolerance = dtype == "float64" and 1e-14 or 1e-7
@@ -123,6 +123,26 @@ describe("random tensors", function()
 end)
 
 describe("randperm", function()
+  -- Fisher and Yates: the first two words of each block are a number of 64 bits, whose remainder says what comes last.
+  local function shuffled(n, seed)
+    local order, low = {}, 0xffffffff
+    for i = 1, n do order[i] = i end
+    for last = n, 2, -1 do
+      local words = support.philox({ n - last, 0, 0, 0 }, { seed & low, seed >> 32 })
+      local j = (words[1] % last << 32 | words[2]) % last + 1
+      order[last], order[j] = order[j], order[last]
+    end
+    return order
+  end
+
+  it("is the one that Lua finds with the same numbers", function()
+    for _, n in ipairs { 2, 16, 17, 257 } do
+      for _, seed in ipairs { 0, 7, 0x299f31d0a4093822 } do
+        assert.are.same(shuffled(n, seed), plumb.randperm(n, { seed = seed }):tolist())
+      end
+    end
+  end)
+
   it("is a permutation", function()
     for _, n in ipairs { 0, 1, 2, 1000 } do
       local seen = {}
