@@ -12,6 +12,7 @@
 
 #include "interrupt.h"
 #include "library.h"
+#include "shelves.h"
 
 /* Blocks from LARGE on are cleared early, a PIECE between two looks at Ctrl-C. */
 enum { LARGE = 64 << 20, PIECE = 64 << 20 /* bytes */ };
@@ -64,40 +65,20 @@ void allocate_collect_young(lua_State *L, size_t bytes) {
     heap.limit = 2 * heap.bytes;
 }
 
-/* Small blocks that were given back, by the UNITs that they have room for: each step of a loop asks for the same ones again, for
- * which the C library takes longer. A sanitizer is to see each block come and go. */
-enum { UNIT = 16, SHELVES = 9, MOST_ON_SHELVES = 1 << 20 /* bytes */ };
-#ifdef __SANITIZE_ADDRESS__
-enum { MOST_SHELVED = 0 };
-#else
-enum { MOST_SHELVED = (SHELVES - 1) * UNIT };
-#endif
-typedef struct piece {
-    struct piece *next;
-} piece;
-static piece *shelves[SHELVES];
-static size_t on_shelves; /* bytes */
+enum { UNIT = 16, UNITS = 8 };
+static shelves kept = {.unit = UNIT, .units = UNITS, .most = 1 << 20};
 
 static void *take(size_t size) {
     const size_t units = (size + UNIT - 1) / UNIT;
-    if (size > MOST_SHELVED) return malloc(size);
-    piece *first = shelves[units];
-    if (first == NULL) return malloc(units * UNIT);
-    shelves[units] = first->next;
-    on_shelves -= units * UNIT;
-    return first;
+    if (units > UNITS) return malloc(size);
+    void *block = shelves_take(&kept, units);
+    return block != NULL ? block : malloc(units * UNIT);
 }
 
-/* Some blocks are older than this allocator, and have less room than a whole number of units. */
+/* Blocks that are older than this allocator, or have been made smaller, may have less room than the units that they take. */
 static void give_back(void *block, size_t size) {
-    const size_t units = block != NULL && size <= MOST_SHELVED ? malloc_usable_size(block) / UNIT : SHELVES;
-    if (units == 0 || units >= SHELVES || on_shelves >= MOST_ON_SHELVES) {
-        free(block);
-        return;
-    }
-    *(piece *)block = (piece){shelves[units]};
-    shelves[units] = block;
-    on_shelves += units * UNIT;
+    const bool is_small = block != NULL && size <= UNITS * UNIT;
+    if (!is_small || !shelves_keep(&kept, block, malloc_usable_size(block) / UNIT)) free(block);
 }
 
 /* A lua_Alloc. That there is no memory left is what Lua understands; interrupt_caused tells the user why. Blocks that grow

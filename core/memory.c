@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "fail.h"
+#include "shelves.h"
 
 enum { ALIGNMENT = 64, ALIGNED_FROM = 512, LARGE_PAGE = 2 << 20, LARGE_FROM = 2 * LARGE_PAGE };
 
@@ -34,20 +35,9 @@ static enum { GIVEN, BY_TEST, BY_BUDGET, BY_SYSTEM } refusal; /* of the last req
 
 static bool is_beyond_budget(size_t bytes) { return bytes > figures.budget || figures.live > figures.budget - bytes; }
 
-/* Small pieces that were given back, by size: every step of a training asks for the same ones again, for which the C library takes
- * several times as long. Only the main thread asks for memory. A sanitizer is to see each piece come and go, and checks sizes. */
-enum { UNIT = 64, SHELVES = 65 };
-static const size_t MOST_ON_SHELVES = (size_t)4 << 20;
-#ifdef __SANITIZE_ADDRESS__
-static const size_t MOST_SHELVED = 0;
-#else
-static const size_t MOST_SHELVED = (SHELVES - 1) * UNIT;
-#endif
-typedef struct piece {
-    struct piece *next;
-} piece;
-static piece *shelves[SHELVES];
-static size_t on_shelves; /* bytes */
+/* Only the main thread asks for memory. */
+enum { UNIT = 64 };
+static shelves kept = {.unit = UNIT, .units = 64, .most = (size_t)4 << 20};
 
 /* Large ones in pages of 2 MB, if the system has them to spare: the processor knows the places of a few thousand pages, and images
  * that are picked from all over a data set lie in more of the usual size. */
@@ -60,26 +50,15 @@ static void *from_system(size_t bytes) {
 }
 
 static void *take(size_t units) {
-    const size_t bytes = units * UNIT;
-    piece *first = bytes <= MOST_SHELVED ? shelves[units] : NULL;
-    if (first == NULL) return from_system(bytes);
-    shelves[units] = first->next;
-    on_shelves -= bytes;
-    return first;
+    void *memory = shelves_take(&kept, units);
+    return memory != NULL ? memory : from_system(units * UNIT);
 }
 
 static void give_back(void *memory, size_t units) {
-    const size_t bytes = units * UNIT;
 #ifdef __SANITIZE_ADDRESS__
-    if (malloc_usable_size(memory) != bytes) abort();
+    if (malloc_usable_size(memory) != units * UNIT) abort(); /* the size that it was asked for with */
 #endif
-    if (bytes > MOST_SHELVED || on_shelves >= MOST_ON_SHELVES) {
-        free(memory);
-        return;
-    }
-    *(piece *)memory = (piece){shelves[units]};
-    shelves[units] = memory;
-    on_shelves += bytes;
+    if (!shelves_keep(&kept, memory, units)) free(memory);
 }
 
 static size_t units_of(size_t bytes) { return bytes == 0 ? 1 : (bytes + UNIT - 1) / UNIT; }

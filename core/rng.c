@@ -10,54 +10,49 @@
 
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
-static inline __attribute__((always_inline)) void philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]) {
-    uint32_t c0 = counter[0], c1 = counter[1], c2 = counter[2], c3 = counter[3];
-    uint32_t k0 = key[0], k1 = key[1];
-#pragma GCC unroll 10
-    for (int round = 0; round < 10; round++) {
-        uint64_t product0 = (uint64_t)0xD2511F53u * c0;
-        uint64_t product1 = (uint64_t)0xCD9E8D57u * c2;
-        c0 = (uint32_t)(product1 >> 32) ^ c1 ^ k0;
-        c1 = (uint32_t)product1;
-        c2 = (uint32_t)(product0 >> 32) ^ c3 ^ k1;
-        c3 = (uint32_t)product0;
-        k0 += 0x9E3779B9u;
-        k1 += 0xBB67AE85u;
-    }
-    out[0] = c0, out[1] = c1, out[2] = c2, out[3] = c3;
-}
-
-void rng_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]) { philox(counter, key, out); }
+/* Philox 4x32-10 (rng.h): the factors of the two products of a round, and what the two words of the key grow by. */
+static const uint32_t FACTOR_0 = 0xD2511F53, FACTOR_1 = 0xCD9E8D57, GROWTH_0 = 0x9E3779B9, GROWTH_1 = 0xBB67AE85;
+enum { ROUNDS = 10 };
 
 void rng_block(rng_key key, uint64_t block, uint32_t out[4]) {
-    uint32_t counter[4] = {(uint32_t)block, (uint32_t)(block >> 32), (uint32_t)key.stream,
-                           (uint32_t)(key.stream >> 32)};
-    uint32_t words[2] = {(uint32_t)key.seed, (uint32_t)(key.seed >> 32)};
-    philox(counter, words, out);
+    uint32_t c0 = (uint32_t)block, c1 = (uint32_t)(block >> 32), c2 = (uint32_t)key.stream, c3 = (uint32_t)(key.stream >> 32);
+    uint32_t k0 = (uint32_t)key.seed, k1 = (uint32_t)(key.seed >> 32);
+#pragma GCC unroll 10
+    for (int round = 0; round < ROUNDS; round++) {
+        const uint64_t product0 = (uint64_t)FACTOR_0 * c0, product1 = (uint64_t)FACTOR_1 * c2;
+        c0 = (uint32_t)(product1 >> 32) ^ c1 ^ k0;
+        c2 = (uint32_t)(product0 >> 32) ^ c3 ^ k1;
+        c1 = (uint32_t)product1;
+        c3 = (uint32_t)product0;
+        k0 += GROWTH_0;
+        k1 += GROWTH_1;
+    }
+    out[0] = c0, out[1] = c1, out[2] = c2, out[3] = c3;
 }
 
 /* BLOCKS of them from `first` on, one behind the other. */
 enum { BLOCKS = 16 };
 
 #ifdef __AVX512F__
-/* A block in each 64 bits, of which products take the lower half; what stands in the upper one does not matter. */
+/* out (LANES, 4): the same rounds for a block in each 64 bits, of which products take the lower half; what stands in the upper one
+ * does not matter. */
 enum { LANES = 8 };
 
 static inline void make_lanes(rng_key key, uint64_t first, uint32_t *out) {
-    const __m512i factor0 = _mm512_set1_epi64(0xD2511F53), factor1 = _mm512_set1_epi64(0xCD9E8D57);
-    const __m512i step0 = _mm512_set1_epi64(0x9E3779B9), step1 = _mm512_set1_epi64(0xBB67AE85);
+    const __m512i factor0 = _mm512_set1_epi64(FACTOR_0), factor1 = _mm512_set1_epi64(FACTOR_1);
+    const __m512i growth0 = _mm512_set1_epi64(GROWTH_0), growth1 = _mm512_set1_epi64(GROWTH_1);
     __m512i c0 = _mm512_add_epi64(_mm512_set1_epi64((int64_t)first), _mm512_set_epi64(7, 6, 5, 4, 3, 2, 1, 0));
     __m512i c1 = _mm512_srli_epi64(c0, 32), c2 = _mm512_set1_epi64((int64_t)key.stream), c3 = _mm512_srli_epi64(c2, 32);
     __m512i k0 = _mm512_set1_epi64((int64_t)key.seed), k1 = _mm512_srli_epi64(k0, 32);
 #pragma GCC unroll 10
-    for (int round = 0; round < 10; round++) {
+    for (int round = 0; round < ROUNDS; round++) {
         const __m512i product0 = _mm512_mul_epu32(c0, factor0), product1 = _mm512_mul_epu32(c2, factor1);
         c0 = _mm512_xor_si512(_mm512_xor_si512(_mm512_srli_epi64(product1, 32), c1), k0);
         c2 = _mm512_xor_si512(_mm512_xor_si512(_mm512_srli_epi64(product0, 32), c3), k1);
         c1 = product1;
         c3 = product0;
-        k0 = _mm512_add_epi64(k0, step0);
-        k1 = _mm512_add_epi64(k1, step1);
+        k0 = _mm512_add_epi64(k0, growth0);
+        k1 = _mm512_add_epi64(k1, growth1);
     }
     const __m512i halves0 = _mm512_mask_shuffle_epi32(c0, 0xaaaa, c1, 0xa0); /* words 0 and 1 of each block */
     const __m512i halves1 = _mm512_mask_shuffle_epi32(c2, 0xaaaa, c3, 0xa0); /* and 2 and 3 */
@@ -145,8 +140,8 @@ void rng_permutation(rng_key key, int64_t first, int64_t count, int64_t *out) {
                 interrupt_check();
                 make_blocks(key, block, words);
             }
-            const uint32_t *half = words + block++ % BLOCKS * 4;
-            draw = (uint64_t)half[0] << 32 | half[1];
+            const uint32_t *own = words + block++ % BLOCKS * 4;
+            draw = (uint64_t)own[0] << 32 | own[1];
         } while (draw > UINT64_MAX - range && draw >= UINT64_MAX - UINT64_MAX % range);
         int64_t j = (int64_t)(draw % range), kept = out[i];
         out[i] = out[j];

@@ -11,10 +11,7 @@ typedef struct {
     uint64_t stream;
 } rng_key;
 
-/* One block: 128 random bits for a 64-bit key and a 128-bit counter. */
-void rng_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]);
-
-/* Block number `block` of the stream: four 32-bit words. */
+/* Block number `block` of the stream: four 32-bit words, for the key `seed` and the counter (block, stream). */
 void rng_block(rng_key key, uint64_t block, uint32_t out[4]);
 
 /* Elements begin .. begin + count - 1 of the stream: uniform in [0, 1), or standard normal (Box-Muller). */

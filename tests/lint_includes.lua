@@ -8,7 +8,7 @@ local LONG = 600 -- lines: past this ask whether a file is two
 -- ending does not count, and `*` stands for the rest of a name.
 local ORDER = {
   -- memory and errors
-  "fail", "memory",
+  "fail", "shelves", "memory",
   -- rng, shape, array
   "rng", "shape", "array",
   -- kernels
