@@ -103,10 +103,11 @@ INLINED void fetch_tiles(const char *tiles, int begin, int end) {
 }
 
 /* The sums of one step: the products of parts, in an order in which few of them need to be loaded again. Meanwhile the next
- * step's are fetched. */
+ * step's are fetched; not a second tile of which there is nothing, since lines take longer on their way than products. */
 INLINED void multiply_step(const char *x, const char *y, const char *next_x, const char *next_y, form f) {
     static const struct { int x, y; } pairs[] = {{0, 0}, {0, 1}, {0, 2}, {2, 0}, {1, 0}, {1, 1}};
     const int count = f.x_parts == f.y_parts ? 6 : 3;
+    const int x_tiles = (f.tall ? 2 : 1) * f.x_parts, y_tiles = (f.wide ? 2 : 1) * f.y_parts;
     int x_loaded = -1, y_loaded = -1, done = 0;
 #pragma GCC unroll 6
     for (int k = 0; k < 6; k++) {
@@ -115,8 +116,8 @@ INLINED void multiply_step(const char *x, const char *y, const char *next_x, con
         if (pairs[k].y != y_loaded) LOAD_TILES(6, 7, f.wide, y, f.y_parts, pairs[k].y);
         x_loaded = pairs[k].x;
         y_loaded = pairs[k].y;
-        fetch_tiles(next_x, 2 * f.x_parts * done / count, 2 * f.x_parts * (done + 1) / count);
-        fetch_tiles(next_y, 2 * f.y_parts * done / count, 2 * f.y_parts * (done + 1) / count);
+        fetch_tiles(next_x, x_tiles * done / count, x_tiles * (done + 1) / count);
+        fetch_tiles(next_y, y_tiles * done / count, y_tiles * (done + 1) / count);
         multiply_tiles(f);
         done++;
     }
