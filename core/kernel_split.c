@@ -103,7 +103,7 @@ INLINED void fetch_tiles(const char *tiles, int begin, int end) {
 }
 
 /* The sums of one step: the products of parts, in an order in which few of them need to be loaded again. Meanwhile the next
- * step's are fetched; not a second tile of which there is nothing, since lines take longer on their way than products. */
+ * step's are fetched, but no second tile of which there is nothing: its lines would take time, too. */
 INLINED void multiply_step(const char *x, const char *y, const char *next_x, const char *next_y, form f) {
     static const struct { int x, y; } pairs[] = {{0, 0}, {0, 1}, {0, 2}, {2, 0}, {1, 0}, {1, 1}};
     const int count = f.x_parts == f.y_parts ? 6 : 3;
