@@ -15,23 +15,29 @@ local function resident()
   return tonumber(read("/proc/self/statm"):match("%d+ (%d+)")) * 4096
 end
 
-local function assert_flat(live, bytes)
-  local grown, held = resident() - bytes, support.live_bytes() - live
+-- `work` leaks nothing if there is a run of it, of three, after which no more is held than before: how far the heap grows
+-- between two collections is settled after some runs.
+local function assert_flat(work)
+  local least, held = math.huge, 0
+  for _ = 1, 3 do
+    local live, bytes = support.live_bytes(), resident()
+    work()
+    least, held = math.min(least, resident() - bytes), math.max(held, support.live_bytes() - live)
+  end
   -- The address sanitizer keeps what was freed for a while.
   local sanitized = read("/proc/self/maps"):find("libasan", 1, true)
-  assert.is_true(sanitized ~= nil or grown < 512 * 1024, "resident memory grew by " .. grown)
+  assert.is_true(sanitized ~= nil or least < 256 * 1024, "resident memory grew by " .. least)
   assert.is_true(held < 4096, "the core holds more by " .. held)
 end
 
 describe("the memory of fit", function()
   it("stays flat over a thousand steps of fit", function()
     local model, set = network { 20, 50, 1 }, { x = plumb.rand(500, 20):evaluate(), y = plumb.rand(500, 1):evaluate() }
-    train(model, set, { epochs = 10 })
-    local live, bytes = support.live_bytes(), resident()
-    local run = train(model, set, { epochs = 32, validate = set })
-    assert.is_true(run.step >= 1000)
-    run = nil -- luacheck: ignore
-    assert_flat(live, bytes)
+    local function a_thousand_steps()
+      assert.is_true(train(model, set, { epochs = 32, validate = set }).step >= 1000)
+    end
+    a_thousand_steps()
+    assert_flat(a_thousand_steps)
   end)
 
   it("stays flat over a thousand steps of a loop written by hand", function()
@@ -46,10 +52,8 @@ describe("the memory of fit", function()
         total = total + loss
       end
     end
-    steps(200)
-    local live, bytes = support.live_bytes(), resident()
     steps(1000)
-    assert_flat(live, bytes)
+    assert_flat(function() steps(1000) end)
     assert.is_true(total:item() > 0)
   end)
 
