@@ -37,6 +37,7 @@ enum {
     SMALL = 100000,                  /* numbers of their result */
     CHUNK = 1500000,                 /* multiplications that are worth another thread's attention */
     MOST_CHUNKS = 64,
+    RETURNED = 4,                    /* lines of weights in a step */
     NO_MEMORY = 0xffff               /* larger than any number */
 };
 
@@ -44,6 +45,7 @@ typedef struct {
     int64_t steps, slice; /* of DEPTH: all, and those of a slice */
     side rows, columns;   /* of x, and of y */
     int64_t row_chunks, column_chunks, halves; /* halves: of k, 1 or 2 */
+    bool block_is_rows; /* of each part */
     float *out, *second_half; /* (m, n); second_half: what that of k makes */
     int64_t out_stride;
     uint32_t largest[2][MOST_CHUNKS]; /* the upper halves of the largest |numbers| of rows and of columns */
@@ -131,12 +133,26 @@ typedef struct {
     int count, image, each;       /* image: of which it is due; each: lines in a step */
 } fetching;
 
+/* Lines of weights that this thread changes next, and which others have read: taken back meanwhile, `each` of them in a step. */
+typedef struct {
+    const char *line, *end;
+    int each;
+} returning;
+
+/* Where products go: rows of numbers, up to GROUP by GROUP. */
+typedef struct {
+    float *out;
+    int64_t stride, rows, columns;
+} result;
+
 /* Packed numbers to be multiplied, and those that come after them. */
 typedef struct {
     const char *x, *y, *next_x, *next_y;
     int x_parts, y_parts;
     int64_t steps;
     fetching *fetched;
+    returning *returned;
+    result to;
 } factors;
 
 INLINED void fetch_some(fetching *f) {
@@ -146,10 +162,26 @@ INLINED void fetch_some(fetching *f) {
     }
 }
 
+INLINED void take_back(returning *r) {
+    for (int k = 0; k < r->each && r->line < r->end; k++, r->line += CACHE_LINE) __builtin_prefetch(r->line, 1);
+}
+
+/* Where results go is in memory, or others have read it: its lines are asked for before, to be written, those of `each` rows in a
+ * step. */
+INLINED void fetch_results(const result *to, int64_t row, int64_t each) {
+    const int64_t bytes = to->columns * (int64_t)sizeof(float), end = smaller(row + each, to->rows);
+    for (; row < end; row++) {
+        const char *line = (const char *)(to->out + row * to->stride);
+        for (int64_t at = 0; at < bytes; at += CACHE_LINE) __builtin_prefetch(line + at, 1);
+        __builtin_prefetch(line + bytes - 1, 1);
+    }
+}
+
 /* out (up to GROUP by GROUP) = or, with add, += the products of the steps. Once a tile has not been stored for some ten steps, the
  * next store takes 240 ns; one for nothing in each step takes none. */
 INLINED void multiply_steps(const factors *p, float *out, int64_t out_stride, bool add, form f) {
     const size_t stride = (size_t)out_stride * sizeof(float);
+    const int64_t each = (p->to.rows + p->steps - 1) / p->steps;
     const char *x = p->x, *y = p->y;
     float *below = out + SIDE * out_stride;
     _Alignas(64) char unused[TILE_BYTES];
@@ -165,6 +197,8 @@ INLINED void multiply_steps(const factors *p, float *out, int64_t out_stride, bo
         multiply_step(x, y, next_x, next_y, f);
         _tile_stored(4, unused, ROW_BYTES);
         fetch_some(p->fetched);
+        take_back(p->returned);
+        fetch_results(&p->to, (step - 1) * each, each);
         x = next_x;
         y = next_y;
     }
@@ -187,16 +221,18 @@ static void multiply_whole(const factors *p, float *out, int64_t out_stride, boo
 }
 
 /* The same for any rows and columns up to GROUP: by way of a whole group, where they do not fill tiles. */
-static void multiply_group(const factors *f, float *out, int64_t out_stride, int64_t rows, int64_t columns, bool add) {
-    const bool tall = rows > SIDE, wide = columns > SIDE;
-    if (rows % SIDE == 0 && columns % SIDE == 0) {
-        multiply_whole(f, out, out_stride, add, tall, wide);
+static void multiply_group(const factors *f, bool add) {
+    const result to = f->to;
+    const bool tall = to.rows > SIDE, wide = to.columns > SIDE;
+    if (to.rows % SIDE == 0 && to.columns % SIDE == 0) {
+        multiply_whole(f, to.out, to.stride, add, tall, wide);
         return;
     }
     _Alignas(64) float whole[GROUP][GROUP];
-    for (int64_t i = 0; add && i < rows; i++) memcpy(whole[i], out + i * out_stride, (size_t)columns * sizeof(float));
+    const size_t bytes = (size_t)to.columns * sizeof(float);
+    for (int64_t i = 0; add && i < to.rows; i++) memcpy(whole[i], to.out + i * to.stride, bytes);
     multiply_whole(f, &whole[0][0], GROUP, add, tall, wide);
-    for (int64_t i = 0; i < rows; i++) memcpy(out + i * out_stride, whole[i], (size_t)columns * sizeof(float));
+    for (int64_t i = 0; i < to.rows; i++) memcpy(to.out + i * to.stride, whole[i], bytes);
 }
 
 /* The part of the result that one thread computes: of one side a block at a time is packed, of the other a group. */
@@ -208,6 +244,7 @@ typedef struct {
     float *out;
     uint32_t block_largest, group_largest;
     fetching fetched;
+    returning returned;
 } part;
 
 /* A thread's memory for packed numbers, which it asks for at its first product and keeps; or NULL. */
@@ -222,17 +259,18 @@ static char *thread_room(void) {
 
 /* The packed group, rows (or columns) first, ... of its side, times the packed groups begin .. end - 1 of the other. */
 static void multiply_slice(part *p, int64_t first, int64_t begin, int64_t end, int64_t steps, bool add) {
-    const int64_t here = smaller(GROUP, p->group.count - first), stride = p->whole->out_stride, bytes = steps * step_bytes(&p->block);
+    const int64_t here = smaller(GROUP, p->group.count - first), bytes = steps * step_bytes(&p->block);
+    const int64_t stride = p->whole->out_stride;
     const int group_parts = parts_of(p->group.content), block_parts = parts_of(p->block.content);
     const char *other = p->packed_block, *packed = p->packed_group;
     for (int64_t at = begin * GROUP; at < end * GROUP; at += GROUP, other += bytes) {
         const int64_t there = smaller(GROUP, p->block.count - at);
         if (p->group_is_rows)
-            multiply_group(&(factors){packed, other, packed, other + bytes, group_parts, block_parts, steps, &p->fetched},
-                           p->out + first * stride + at, stride, here, there, add);
+            multiply_group(&(factors){packed, other, packed, other + bytes, group_parts, block_parts, steps, &p->fetched, &p->returned,
+                                      {p->out + first * stride + at, stride, here, there}}, add);
         else
-            multiply_group(&(factors){other, packed, other + bytes, packed, block_parts, group_parts, steps, &p->fetched},
-                           p->out + at * stride + first, stride, there, here, add);
+            multiply_group(&(factors){other, packed, other + bytes, packed, block_parts, group_parts, steps, &p->fetched, &p->returned,
+                                      {p->out + at * stride + first, stride, there, here}}, add);
     }
 }
 
@@ -250,6 +288,7 @@ static void multiply_block(part *p, int64_t begin, int64_t end, int64_t slice, i
     const int64_t count = smaller(end * GROUP, p->block.count) - begin * GROUP;
     split_pack(&p->block, begin * GROUP, count, slice, slice_end, p->packed_block, &p->block_largest);
     for (int64_t first = 0; first < p->group.count && !pool_ends(); first += GROUP) {
+        p->returned.each = first > 0 ? RETURNED : 0; /* others have packed them by then */
         split_pack(&p->group, first, smaller(GROUP, p->group.count - first), slice, slice_end, p->packed_group, &p->group_largest);
         p->fetched = fetching_of(&p->group, first + GROUP, slice * DEPTH, slice_end - slice, end - begin);
         multiply_slice(p, first, begin, end, slice_end - slice, add);
@@ -288,8 +327,11 @@ static int64_t packing_cost(const side *block, const side *group, int64_t slice)
     return block->count * packing_each(block, false) + blocks * group->count * packing_each(group, true);
 }
 
-static bool block_is_rows(const side *rows, const side *columns, int64_t slice) {
-    return packing_cost(rows, columns, slice) < packing_cost(columns, rows, slice);
+/* The optimiser changes weights chunk by chunk, as they lie. */
+static returning returning_of(const split *p, int64_t chunk) {
+    const int64_t bytes = p->columns.count * p->columns.stride * (int64_t)sizeof(float), chunks = p->row_chunks * p->column_chunks;
+    const char *weights = p->columns.data;
+    return (returning){.line = weights + pool_begin(bytes, chunks, chunk), .end = weights + pool_begin(bytes, chunks, chunk + 1)};
 }
 
 static void part_task(void *context, int64_t chunk) {
@@ -308,8 +350,10 @@ static void part_task(void *context, int64_t chunk) {
     }
     p.packed_group = p.packed_block + BLOCK_BYTES;
     p.out = (half == 0 ? whole->out : whole->second_half) + row * whole->out_stride + column;
-    if (block_is_rows(&rows, &columns, whole->slice)) p.block = rows, p.group = columns, p.group_is_rows = false;
+    if (whole->block_is_rows) p.block = rows, p.group = columns, p.group_is_rows = false;
     const int64_t groups = groups_of(p.block.count), block = block_groups(&p.block, whole->slice);
+    const bool others_read = whole->row_chunks > 1 && whole->columns.content == DIVIDED && whole->columns.step == 1;
+    if (others_read) p.returned = returning_of(whole, chunk);
     take_tiles();
     for (int64_t begin = 0; begin < groups; begin += block)
         for (int64_t slice = from; slice < to && !pool_ends(); slice += whole->slice)
@@ -373,17 +417,17 @@ static int64_t exchange_cost(const split *p, int64_t r, int64_t c) {
 /* A part of the result for each thread, which packs all rows and columns of its part: such that this takes little in all. A gain of
  * next to nothing is none. */
 static void cut_for_threads(split *p, int64_t work) {
-    const int64_t chunks = smaller(smaller(pool_threads(), MOST_CHUNKS), work / CHUNK) / p->halves;
-    p->row_chunks = p->column_chunks = 1; /* at least */
+    const int64_t most = smaller(smaller(pool_threads(), MOST_CHUNKS), work / CHUNK) / p->halves, chunks = most > 1 ? most : 1;
     for (int64_t r = 1, least = INT64_MAX; r <= chunks; r++) {
         const int64_t c = chunks / r;
         const side rows = side_part(p->rows, part_begin(&p->rows, r, r - 1), p->rows.count); /* of the last, the largest part */
         const side columns = side_part(p->columns, part_begin(&p->columns, c, c - 1), p->columns.count);
-        const int64_t packing = smaller(packing_cost(&rows, &columns, p->slice), packing_cost(&columns, &rows, p->slice));
-        const int64_t cost = packing + exchange_cost(p, r, c);
+        const int64_t by_rows = packing_cost(&rows, &columns, p->slice), by_columns = packing_cost(&columns, &rows, p->slice);
+        const int64_t cost = smaller(by_rows, by_columns) + exchange_cost(p, r, c);
         if (r * c != chunks || cost >= least) continue;
         least = cost - cost / 50;
         p->row_chunks = r, p->column_chunks = c;
+        p->block_is_rows = by_rows < by_columns - by_columns / 50;
     }
 }
 
