@@ -465,8 +465,9 @@ describe("kill -9", function()
       while not child:status() do process.wait_for_workers { child } end
       for line in folders.read(base .. "/said"):gmatch("(%d+)\n") do last = math.tointeger(line) end
       if last > 0 then
+        local known = math.max(last, reached) -- a step that is saved may be said no more, and the next one, too
         reached = files.load_checkpoint(base .. "/c.safetensors").step
-        assert.is_true(reached >= last and reached <= last + 1)
+        assert.is_true(reached == known or reached == known + 1, ("step %d after %d"):format(reached, known))
       end
     end
     assert.is_true(reached > 0)
