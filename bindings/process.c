@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "child.h"
+#include "fail.h"
 #include "interrupt.h"
 
 #define CONVERSATION_TYPE "plumb.process.conversation"
@@ -191,7 +192,7 @@ static Outcome converse(Conversation *talk, Request *request)
             if (end_of_reading == HUGE_VAL)
                 end_of_reading = now + GRACE_SECONDS;
         }
-        if (interrupt_seen)
+        if (interrupt_seen || interrupt_requested()) /* since this began, or while the child was started */
             return INTERRUPTED;
         if (now > deadline)
             return TIMED_OUT;
@@ -305,14 +306,14 @@ static int process_run(lua_State *L)
     Request request = check_options(L, 2);
     Conversation *talk = conversation_new(L);
     int index = lua_gettop(L);
-    int failure = child_start(&talk->child, argv, request.cwd, CHILD_STANDARD_PIPES);
+    int error_number = child_start(&talk->child, argv, request.cwd, CHILD_STANDARD_PIPES);
     int results = 2;
-    if (failure) {
+    if (error_number) {
         luaL_pushfail(L);
         if (request.cwd != NULL)
-            lua_pushfstring(L, "can't start '%s' in folder '%s': %s", argv[0], request.cwd, strerror(failure));
+            lua_pushfstring(L, "can't start '%s' in folder '%s': %s", argv[0], request.cwd, strerror(error_number));
         else
-            lua_pushfstring(L, "can't start '%s': %s", argv[0], strerror(failure));
+            lua_pushfstring(L, "can't start '%s': %s", argv[0], strerror(error_number));
     } else {
         Outcome outcome = converse_interruptible(talk, &request);
         results = push_result(L, talk, outcome);

@@ -421,6 +421,18 @@ describe("Ctrl-C", function()
     stops("local plot = require 'plumb'.plot print('go') while true do plot.lines({ 1, 2, 3 }):save('/dev/null/x.png') end")
   end)
 
+  it("stops a program that is just being started", function()
+    local folder = programs.new_folder()
+    -- Where PATH is long, it takes long to look a program up in it, and signals wait until it is found.
+    programs.write_file(folder .. "/plumb", ("#!/bin/sh\nPATH=%s$PATH exec %s \"$@\"\n"):format(("/:"):rep(60000), quote(programs.PLUMB)))
+    assert(os.execute("chmod +x " .. quote(folder .. "/plumb")))
+    local result = interrupt(folder .. "/plumb", ([[local run = require('plumb.core').process.run print('go')
+      run { 'sh', '-c', 'sleep 3; echo over >%s/over' } print('survived')]]):format(folder))
+    assert.equal("go\n", result.out)
+    assert.truthy(result.err:find("interrupted!", 1, true), result.err)
+    assert.equal("", programs.read_file(folder .. "/over"))
+  end)
+
   it("lets closing values run to their end", function()
     local result = stops("local t <close> = setmetatable({}, { __close = function() local n = 0 for _ = 1, 1e5 do n = n + 1 end "
       .. "print(pcall(error, 'own', 0)) print('closed', n) end }) print('go') while true do end")
