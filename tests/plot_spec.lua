@@ -495,7 +495,7 @@ describe("process.run", function()
     local function descriptors()
       collectgarbage()
       collectgarbage() -- files that other tests dropped are closed by now
-      return run{ "sh", "-c", "ls -l /proc/$PPID/fd" }.stdout
+      return run{ "sh", "-c", "cat; ls -l /proc/$PPID/fd" }.stdout -- cat ends when the start is over, and its pipes are closed
     end
     local function count(listing) return select(2, listing:gsub("\n", "")) end
     local before = descriptors()
