@@ -20,6 +20,7 @@ for i, argument in ipairs(arg) do
 end
 local program = arg[-1]:find("/") and absolute(arg[-1]) or arg[-1]
 assert(lfs.chdir(root)) -- specs may rely on it
+package.path = root .. "/tests/?.lua;" .. package.path -- what they share: support.lua, folders.lua
 
 local function run_here()
   -- busted unloads, after each file, the modules that the file required. The core stays, so that all files share one
@@ -27,11 +28,8 @@ local function run_here()
   -- defaults.
   require "plumb.core"
   table.insert(arg, 1, "--pattern=_spec%.lua$")
-  package.path = root .. "/tests/?.lua;" .. package.path -- what they share: support.lua, folders.lua
   require "busted.runner" { standalone = false, output = "plainTerminal" }
 end
-
-local function quote(word) return "'" .. word:gsub("'", [['\'']]) .. "'" end
 
 -- The last argument is the spec. What it says is shown when it is over, so that no two are mixed.
 local RUN_ONE = [[for spec; do :; done; log=$FOLDER/$(basename "$spec"); "$PROGRAM" tests/run.lua "$@" >"$log" 2>&1
@@ -39,11 +37,6 @@ echo "exit code $?" >>"$log"; printf '\n%s\n' "$spec"; cat "$log"]]
 
 -- "12 successes / 1 failure / 0 errors / 2 pending : 3.1 seconds", as busted says it.
 local SUMMARY = "\n(%d+) success%a* / (%d+) failures? / (%d+) errors? / (%d+) pending"
-
-local function read(path)
-  local file <close> = assert(io.open(path, "rb"))
-  return file:read("a")
-end
 
 -- What it says that went wrong is an error more, a crash for instance or a leak that was found at the end.
 local function add_counts(sums, log)
@@ -54,9 +47,8 @@ local function add_counts(sums, log)
 end
 
 local function run_all()
-  local started, folder = os.time(), os.tmpname()
-  assert(os.remove(folder) and lfs.mkdir(folder))
-  local options = {}
+  local folders, quote = require "folders", require("programs").quote
+  local started, folder, options = os.time(), folders.new(), {}
   for i, option in ipairs(arg) do options[i] = quote(option) end
   local command = ("printf '%%s\\n' tests/*_spec.lua | FOLDER=%s PROGRAM=%s xargs -n 1 -P %d sh -c %s sh %s"):format(
     quote(folder), quote(program), math.min(require("plumb").threads(), MOST_AT_A_TIME), quote(RUN_ONE),
@@ -64,9 +56,9 @@ local function run_all()
   local ran = os.execute(command)
   local sums = { 0, 0, 0, 0 }
   for name in lfs.dir(folder) do
-    if name:find("_spec%.lua$") then add_counts(sums, read(folder .. "/" .. name)) end
+    if name:find("_spec%.lua$") then add_counts(sums, folders.read(folder .. "/" .. name)) end
   end
-  os.execute("rm -r " .. quote(folder))
+  folders.remove(folder)
   print(("\n%d successes / %d failures / %d errors / %d pending : %d seconds"):format(sums[1], sums[2], sums[3], sums[4],
     os.time() - started))
   os.exit(ran and sums[1] > 0 and sums[2] + sums[3] == 0, true)
