@@ -130,12 +130,14 @@ describe("figure:show", function()
   end)
 
   it("starts another gnuplot after one was killed", function()
-    local script = TROUBLE:gsub("SIGNAL", "KILL") .. " print((figure:show { timeout = 30 }))"
+    local script = TROUBLE:gsub("SIGNAL", "KILL") .. " collectgarbage() print((figure:show { timeout = 30 }))"
     local result = run_script(script, with_windows())
     assert.equal(0, result.code, result.stderr)
     local _, failures = result.stdout:gsub("nil", "") -- the figure that met the dying gnuplot
     assert.is_true(failures <= 1, result.stdout)
     assert.is_truthy(result.stdout:find("true\n$"), result.stdout)
+    -- One was asked what it can, one was killed, and one draws, also when what was kept of the killed one is collected.
+    assert.equal(3, select(2, read(folder .. "/pids"):gsub("%d+", "")))
   end)
 
   it("passes on what a window's gnuplot says when it fails", function()

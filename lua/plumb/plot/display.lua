@@ -74,9 +74,10 @@ function display.open_window(options)
     windows.channel, message = channel.open(options)
     if not windows.channel then return nil, message end
     -- At the end of the program the windows stay until the user closes them. Lua finalizes in reverse order: this object,
-    -- which is younger than the channel, before the channel.
+    -- which is younger than the channel, before the channel. An earlier channel's has nothing to do with this one.
+    local opened = windows.channel
     windows.keeper = setmetatable({}, { __gc = function()
-      if windows.channel then windows.channel:leave() end
+      if windows.channel == opened then opened:leave() end
     end })
   end
   return windows.channel
